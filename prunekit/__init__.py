@@ -1,0 +1,51 @@
+"""Prune any super-resolution network through its channel dependency graph, and prove the result.
+
+Names are imported when they are first used, so that `prunekit --help` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ChannelGraph",
+    "Plan",
+    "PruneResult",
+    "PrunekitError",
+    "Recipe",
+    "__version__",
+    "load",
+    "prune",
+    "trace",
+]
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from prunekit.errors import PrunekitError
+from prunekit.version import __version__
+
+if TYPE_CHECKING:
+    from prunekit.graph import ChannelGraph, trace
+    from prunekit.pipeline import PruneResult, load, prune
+    from prunekit.plan import Plan
+    from prunekit.recipe import Recipe
+
+_HOMES = {
+    "ChannelGraph": "prunekit.graph",
+    "Plan": "prunekit.plan",
+    "PruneResult": "prunekit.pipeline",
+    "Recipe": "prunekit.recipe",
+    "load": "prunekit.pipeline",
+    "prune": "prunekit.pipeline",
+    "trace": "prunekit.graph",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        message = f"module 'prunekit' has no attribute '{name}'"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

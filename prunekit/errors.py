@@ -1,0 +1,72 @@
+"""Every error that prunekit raises on purpose."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataError",
+    "FileFormatError",
+    "MeasureError",
+    "PlanError",
+    "PrunekitError",
+    "RecipeError",
+    "SurgeryError",
+    "TraceError",
+    "TrainError",
+    "VerificationError",
+    "did_you_mean",
+]
+
+import difflib
+from collections.abc import Iterable
+
+
+class PrunekitError(Exception):
+    """What went wrong, where, why and what to do next, in one sentence.
+
+    The command line prints the sentence alone and ends with status 2.
+    """
+
+
+class RecipeError(PrunekitError):
+    """A recipe cannot be read or asks for something that does not exist."""
+
+
+class DataError(PrunekitError):
+    """Images are missing, unreadable or do not fit each other."""
+
+
+class TraceError(PrunekitError):
+    """A network cannot be traced with the given inputs."""
+
+
+class PlanError(PrunekitError):
+    """A target cannot be reached, or a plan does not fit a network."""
+
+
+class SurgeryError(PrunekitError):
+    """A network cannot be rebuilt as planned."""
+
+
+class VerificationError(PrunekitError):
+    """The slim network is not the dense one minus the removed channels."""
+
+
+class MeasureError(PrunekitError):
+    """A network gives no usable image, or its cost cannot be counted."""
+
+
+class TrainError(PrunekitError):
+    """A network cannot be trained as asked."""
+
+
+class FileFormatError(PrunekitError):
+    """A file is corrupt, truncated, foreign or from a newer version."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean 'x'?` for the nearest known word, else a list of what there is."""
+    choices = sorted(known)
+    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; there is {', '.join(repr(c) for c in choices)}" if choices else ""

@@ -1,0 +1,26 @@
+"""What several parts of the tests need."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of benchmark images and weights: $PRUNEKIT_DATA, else ../shared/data."""
+    repository = Path(__file__).parent.parent
+    named = os.environ.get("PRUNEKIT_DATA")
+    folder = Path(named) if named else repository.parent / "shared" / "data"
+    if not (folder / "benchmarks").is_dir():
+        pytest.skip(f"no benchmark images in {folder}; name their folder in PRUNEKIT_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Small tensors gain nothing from threads, and suffer where cores are shared."""
+    torch.set_num_threads(1)
