@@ -1,0 +1,1 @@
+"""Photographs, the LR/HR pairs made from them, and patches for training."""
