@@ -1,0 +1,167 @@
+"""Slim networks as safetensors files that carry their plan and a digest of their content."""
+
+from __future__ import annotations
+
+__all__ = ["SLIM_FILE", "SlimFile", "load_slim", "read_slim", "save_slim"]
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from prunekit.errors import FileFormatError, SurgeryError
+from prunekit.files import write_atomic
+from prunekit.plan import Plan
+from prunekit.surgery.apply import apply
+
+SLIM_FILE = "slim.safetensors"
+"""Name of the file in a run folder."""
+
+_FORMAT = "prunekit-slim/1"
+
+_KEY = "prunekit"
+"""Key of the metadata that holds format, plan, network and digest, as JSON."""
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class SlimFile:
+    """What a slim file holds."""
+
+    tensors: Mapping[str, Tensor]
+    plan: Plan
+    network: Mapping[str, object]
+    """How to build the dense network (`network` or `factory`, `arguments`); may be empty."""
+
+
+def save_slim(
+    path: Path, model: nn.Module, plan: Plan, network: Mapping[str, object] | None = None
+) -> None:
+    """Write the weights of a slim network, its plan and how to build it; whole or not at all.
+
+    Raises `SurgeryError` if its state holds more than tensors.
+    """
+    tensors = _unique_state(model)
+    described = {
+        "format": _FORMAT,
+        "plan": plan.to_json(),
+        "network": json.dumps(network or {}),
+    }
+    described["digest"] = _digest(tensors, described)
+    # under one key, since safetensors writes several in no certain order
+    write_atomic(path, save(tensors, {_KEY: json.dumps(described)}))
+
+
+def read_slim(path: Path) -> SlimFile:
+    """Read and check a slim file, or the one in a folder, without running anything in it.
+
+    Raises:
+        FileFormatError: missing, truncated, changed, foreign, or from a newer version.
+    """
+    file = path / SLIM_FILE if path.is_dir() else path
+    if not file.is_file():
+        message = f"{file}: there is no such file; a run folder holds one named {SLIM_FILE}"
+        raise FileFormatError(message)
+    try:
+        with safe_open(file, framework="pt") as opened:
+            described = json.loads((opened.metadata() or {}).get(_KEY, "{}"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except Exception as error:  # what a damaged header does to its parsers is up to them
+        message = f"{file}: not a readable safetensors file ({error}); it may be truncated"
+        raise FileFormatError(message) from error
+    return _checked(file, described, tensors)
+
+
+def load_slim(path: Path, model: Model) -> Model:
+    """Turn a fresh dense network into the slim one of a file; the model given is untouched.
+
+    Raises:
+        FileFormatError: as `read_slim`, or the tensors are not those that the plan leaves.
+        SurgeryError: the model is not the network that the plan was made for.
+    """
+    if not isinstance(model, nn.Module):  # callers without a type checker
+        message = f"a torch.nn.Module is needed to load into, not {type(model).__name__}"  # type: ignore[unreachable]
+        raise SurgeryError(message)
+    content = read_slim(path)
+    slim = _of_stored_type(apply(content.plan, model), content.tensors)
+    state = _live_state(slim)
+    wanted = {name: (tuple(t.shape), t.dtype) for name, t in _unique_state(slim).items()}
+    stored = {name: (tuple(t.shape), t.dtype) for name, t in content.tensors.items()}
+    if wanted != stored:
+        odd = sorted({n for n, _ in set(wanted.items()) ^ set(stored.items())})
+        message = f"{path}: tensor '{odd[0]}' is not as the plan leaves it; the file is damaged"
+        raise FileFormatError(message)
+    with torch.no_grad():
+        for name, tensor in content.tensors.items():
+            state[name].copy_(tensor)
+    return slim
+
+
+def _of_stored_type(slim: Model, tensors: Mapping[str, Tensor]) -> Model:
+    """Convert a network that was converted as a whole before it was saved, such as by `half()`."""
+    types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
+    return slim.to(types.pop()) if len(types) == 1 else slim
+
+
+def _checked(file: Path, described: object, tensors: dict[str, Tensor]) -> SlimFile:
+    found = described.get("format", "") if isinstance(described, dict) else ""
+    if not isinstance(described, dict) or found != _FORMAT:
+        kind = f"has format {found!r}" if found else "was not written by prunekit"
+        message = f"{file}: {kind}; this version reads {_FORMAT!r}"
+        raise FileFormatError(message)
+    if described.get("digest") != _digest(tensors, described):
+        message = f"{file}: the content does not match its digest; the file is damaged"
+        raise FileFormatError(message)
+    try:
+        network = json.loads(described["network"])
+        plan = Plan.from_json(described["plan"])
+    except (KeyError, TypeError, ValueError, RecursionError, FileFormatError) as error:
+        message = f"{file}: the description of the network is damaged ({error})"
+        raise FileFormatError(message) from error
+    if not isinstance(network, dict):
+        message = f"{file}: the description of the network is damaged (no mapping)"
+        raise FileFormatError(message)
+    return SlimFile(tensors, plan, network)
+
+
+def _unique_state(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers; tied ones appear once, under their first name.
+
+    Not the state dict, which a network may change as it likes.
+    """
+    for name, value in model.state_dict(keep_vars=True).items():
+        if not isinstance(value, Tensor):
+            message = (
+                f"'{name}' of the state is no tensor, so it cannot be saved; keep it elsewhere"
+            )
+            raise SurgeryError(message)
+    return {n: tensor.detach().contiguous().cpu() for n, tensor in _live_state(model).items()}
+
+
+def _live_state(model: nn.Module) -> dict[str, Tensor]:
+    passing = {
+        f"{path}.{name}" if path else name
+        for path, module in model.named_modules()
+        for name in module._non_persistent_buffers_set
+    }
+    buffers = {name: b for name, b in model.named_buffers() if name not in passing}
+    return {**dict(model.named_parameters()), **buffers}
+
+
+def _digest(tensors: Mapping[str, Tensor], described: Mapping[str, str]) -> str:
+    """Digest of all that a file holds but the digest itself."""
+    rest = {key: text for key, text in described.items() if key != "digest"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

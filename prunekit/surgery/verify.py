@@ -1,0 +1,222 @@
+"""Proof that a slim network is the dense one with the removed channels switched off."""
+
+from __future__ import annotations
+
+__all__ = ["Verification", "verify"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_map
+
+from prunekit.errors import VerificationError
+from prunekit.graph import Inputs, clone_model
+from prunekit.graph.compare import (
+    Difference,
+    Edit,
+    compare,
+    edited_copy,
+    generic,
+    generic_inputs,
+    run,
+    runs,
+)
+from prunekit.graph.record import plain
+from prunekit.plan import GroupPlan, Plan
+from prunekit.surgery.apply import rebuild
+
+_GENERIC_LIMIT = 1e-6
+"""Largest error in float64, as a share of what the removal changes."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared, and how far apart it was."""
+
+    passed: bool
+    max_error: float
+    """Largest absolute difference of an output value, at its worst place for rounding."""
+    limit: float
+    """What rounding may make of it at that place (`torch.testing` tolerances)."""
+    dtype: str
+    """Type in which it was computed; float64 where the model's own type left a doubt."""
+    input_shapes: tuple[tuple[int, ...], ...]
+    """Shapes of the first input at every size that was tried."""
+    generic_error: float | None = None
+    """Largest error with generic weights in float64, as a share of what switching the removed
+    channels off changes; None where the network does not run so."""
+
+    @property
+    def severity(self) -> float:
+        """The error as a multiple of its limit."""
+        return Difference(self.max_error, self.limit, self.dtype).severity
+
+
+def verify(dense: nn.Module, slim: nn.Module, plan: Plan, inputs: Inputs) -> Verification:
+    """Compare the slim network with the dense one whose removed slices are zero.
+
+    Both run at the size of `inputs` and, where the dense network takes it, at a second one. The
+    same plan is then tried with generic weights and inputs in float64, behind which no mistake
+    hides, and the slim network must run in training mode if the dense one does.
+
+    Raises:
+        VerificationError: they differ by more than rounding, or the proof would be empty.
+    """
+    edit = _switch_off(plan)
+    worst: Difference | None = None
+    shapes = []
+    for call in (inputs, _second_size(inputs)):
+        if call is not inputs and not runs(dense, call):
+            continue
+        difference = _difference(dense, slim, edit, call)
+        if not difference.passed:
+            raise VerificationError(_blame(plan, difference, call, "with its weights"))
+        shapes.append(_shape(call))
+        if worst is None or difference.severity > worst.severity:
+            worst = difference
+    assert worst is not None
+    sizes = [call for call in (inputs, _second_size(inputs)) if _shape(call) in shapes]
+    errors = [_generic_error(dense, plan, edit, call) for call in sizes]
+    generic_error = None if None in errors else max(e for e in errors if e is not None)
+    _check_training(dense, slim, inputs)
+    return Verification(
+        True, worst.max_error, worst.limit, worst.dtype, tuple(shapes), generic_error
+    )
+
+
+def _generic_error(dense: nn.Module, plan: Plan, edit: Edit, inputs: Inputs) -> float | None:
+    """Error with generic weights, as a share of what switching channels off changes."""
+    if not plan.tensors:
+        return 0.0
+    other = edited_copy(dense, generic(dense), torch.float64)
+    noise = generic_inputs(inputs)
+    try:
+        whole = run(other, noise, torch.float64)
+        expected = run(edited_copy(other, edit), noise, torch.float64)
+    except Exception:  # noqa: BLE001 - the model's own code can fail in any way
+        return None
+    if not all(tensor.isfinite().all() for tensor in (*whole, *expected)):
+        return None
+    try:
+        actual = run(rebuild(plan, other), noise, torch.float64)
+    except Exception as error:  # as above
+        raise VerificationError(_does_not_run(error)) from error
+    effect, gap = _largest(whole, expected), _largest(expected, actual)
+    if effect == 0:
+        message = (
+            "nothing is proven, since switching the removed channels off does not change what the "
+            "network computes, even with generic weights; protect groups to find the idle one"
+        )
+        raise VerificationError(message)
+    if gap > _GENERIC_LIMIT * effect:
+        difference = Difference(gap, _GENERIC_LIMIT * effect, "float64")
+        raise VerificationError(_blame(plan, difference, inputs, "with generic weights"))
+    return gap / effect
+
+
+def _largest(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """Largest absolute difference; infinite where shapes differ."""
+    if [x.shape for x in first] != [x.shape for x in second]:
+        return float("inf")
+    pairs = [(_exact(a), _exact(b)) for a, b in zip(first, second, strict=True) if a.numel()]
+    return max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.complex128 if tensor.is_complex() else torch.float64)
+
+
+def _check_training(dense: nn.Module, slim: nn.Module, inputs: Inputs) -> None:
+    """A branch taken only in training must not break."""
+    if not _trains(dense, inputs):
+        return
+    try:
+        run(clone_model(slim).train(), inputs)
+    except Exception as error:
+        message = (
+            f"{_does_not_run(error)} in training mode, where it takes another branch; "
+            "protect the groups that this branch reads"
+        )
+        raise VerificationError(message) from error
+
+
+def _trains(model: nn.Module, inputs: Inputs) -> bool:
+    try:
+        run(clone_model(model).train(), inputs)
+    except Exception:  # noqa: BLE001 - the model's own code can fail in any way
+        return False
+    return True
+
+
+def _does_not_run(error: Exception) -> str:
+    return f"the slim network does not run ({type(error).__name__}: {error})"
+
+
+def _difference(dense: nn.Module, slim: nn.Module, edit: Edit, inputs: Inputs) -> Difference:
+    """In the model's own type, and on doubt again in float64 if the model runs in that."""
+    difference = _difference_in(dense, slim, edit, inputs, dtype=None)
+    if difference.passed or not runs(dense, inputs, torch.float64):
+        return difference
+    return _difference_in(dense, slim, edit, inputs, dtype=torch.float64)
+
+
+def _difference_in(
+    dense: nn.Module, slim: nn.Module, edit: Edit, inputs: Inputs, *, dtype: torch.dtype | None
+) -> Difference:
+    expected = run(edited_copy(dense, edit, dtype), inputs, dtype)
+    try:
+        actual = run(edited_copy(slim, lambda _, tensor: tensor, dtype), inputs, dtype)
+    except Exception as error:  # the model's own code can fail in any way
+        raise VerificationError(_does_not_run(error)) from error
+    return compare(expected, actual)
+
+
+def _switch_off(plan: Plan) -> Edit:
+    """An edit that zeroes everything that the plan removes."""
+    plans = {tensor.name: tensor for tensor in plan.tensors}
+
+    def zero(name: str, tensor: Tensor) -> Tensor:
+        if name not in plans:
+            return tensor
+        tensor = tensor.clone()
+        for axis, kept in plans[name].kept.items():
+            gone = torch.ones(tensor.shape[axis], dtype=torch.bool, device=tensor.device)
+            gone[torch.tensor(kept, device=tensor.device)] = False
+            tensor.index_fill_(axis, gone.nonzero().squeeze(1), 0)
+        return tensor
+
+    return zero
+
+
+def _second_size(inputs: Inputs) -> Inputs:
+    """Images half as high again and twice as wide; other tensors as they are."""
+    resized: Inputs = tree_map(_resized, plain(inputs))
+    return resized
+
+
+def _resized(value: object) -> object:
+    if not isinstance(value, Tensor) or value.ndim < 4 or not value.is_floating_point():  # noqa: PLR2004
+        return value
+    height, width = value.shape[-2:]
+    taller = torch.cat([value, value[..., : height // 2, :]], dim=-2)
+    return torch.cat([taller, taller.flip(-1)[..., :width]], dim=-1)
+
+
+def _shape(inputs: Inputs) -> tuple[int, ...]:
+    """Shape of the first input that is a tensor."""
+    tensors = (x for x in tree_flatten(plain(inputs))[0] if isinstance(x, Tensor))
+    return next((tuple(tensor.shape) for tensor in tensors), ())
+
+
+def _blame(plan: Plan, difference: Difference, inputs: Inputs, how: str) -> str:
+    shrunk: list[GroupPlan] = [g for g in plan.groups if len(g.kept) < g.width]
+    groups = ", ".join(f"'{g.name}'" for g in shrunk[:5])
+    more = f" and {len(shrunk) - 5} more" if len(shrunk) > 5 else ""  # noqa: PLR2004
+    return (
+        f"the slim network {how} differs from the dense one by {difference.max_error:.3g} where "
+        f"rounding allows {difference.limit:.3g}, at input {_shape(inputs)}, after pruning "
+        f"{groups}{more}; its code may compute with a width, as in `c ** -0.5`, or reshape to "
+        "sizes written in it: protect groups to find the one at fault"
+    )

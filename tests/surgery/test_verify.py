@@ -1,0 +1,329 @@
+"""The proof: what it must refuse, in which type it judges, and which sizes it tries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import VerificationError
+from prunekit.graph import trace
+from prunekit.nets import EDSR
+from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan
+from prunekit.score import score_groups
+from prunekit.surgery import apply, verify
+from tests.nets import conv
+from tests.untouched import assert_untouched, picture
+
+
+def planned(net: nn.Module, image: Tensor, ratio: float = 0.5) -> Plan:
+    graph = trace(net, image)
+    scores = score_groups(net, graph.groups, "l2")
+    return make_plan(graph, scores, Target("channel_ratio", ratio), Policy("local", 1, 1))
+
+
+@pytest.fixture
+def image() -> Tensor:
+    return torch.rand(1, 3, 6, 6, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture
+def dense() -> EDSR:
+    torch.manual_seed(2)
+    return EDSR(channels=8, blocks=2)
+
+
+class Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.head(x))
+
+
+def edited(plan: Plan, tensor: str, axis: int, kept: tuple[int, ...]) -> Plan:
+    def edit(t: TensorPlan) -> TensorPlan:
+        return replace(t, kept={**t.kept, axis: kept}) if t.name == tensor else t
+
+    return replace(plan, tensors=tuple(edit(t) for t in plan.tensors))
+
+
+def shifted(plan: Plan, tensor: str, axis: int) -> Plan:
+    """One layer keeps other channels than its neighbours do."""
+    kept = next(t for t in plan.tensors if t.name == tensor).kept[axis]
+    others = [i for i in range(8) if i not in kept]
+    return edited(plan, tensor, axis, tuple(sorted((*kept[1:], others[0]))))
+
+
+def test_a_right_plan_passes_at_two_sizes_and_touches_nothing(dense, image):
+    plan = planned(dense, image)
+    slim = apply(plan, dense).train()
+    before, after = picture(dense), picture(slim)
+    result = verify(dense, slim, plan, image)
+    assert result.passed
+    assert result.max_error <= result.limit
+    assert result.severity == result.max_error / result.limit
+    assert result.input_shapes == ((1, 3, 6, 6), (1, 3, 9, 12))
+    assert_untouched(dense, before)
+    assert_untouched(slim, after)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "axis"),
+    [
+        ("head.0.weight", 0),
+        ("head.0.bias", 0),
+        ("body.0.body.0.weight", 0),
+        ("body.0.body.0.weight", 1),
+        ("body.1.body.2.bias", 0),
+        ("tail.0.0.weight", 1),
+        ("tail.1.weight", 1),
+    ],
+)
+def test_a_plan_that_is_wrong_on_one_axis_of_one_tensor_fails(dense, image, tensor, axis):
+    plan = planned(dense, image)
+    wrong = shifted(plan, tensor, axis)
+    slim = apply(wrong, dense)
+    for proof in (plan, wrong):
+        with pytest.raises(VerificationError, match="differs from the dense one by"):
+            verify(dense, slim, proof, image)
+
+
+def test_a_failed_proof_names_the_groups_the_size_and_the_limit(dense, image):
+    plan = planned(dense, image)
+    wrong = apply(shifted(plan, "head.0.bias", 0), dense)
+    with pytest.raises(VerificationError) as caught:
+        verify(dense, wrong, plan, image)
+    message = str(caught.value)
+    assert "at input (1, 3, 6, 6), after pruning 'trunk', 'body.0 hidden'" in message
+    assert "where rounding allows" in message
+
+
+def test_a_slim_network_of_other_weights_fails(dense, image):
+    plan = planned(dense, image)
+    slim = apply(plan, dense)
+    with torch.no_grad():
+        slim.body[1].body[0].weight[0, 0, 1, 1] += 0.05
+    with pytest.raises(VerificationError, match="differs"):
+        verify(dense, slim, plan, image)
+
+
+def test_a_slim_network_that_is_another_one_fails(dense, image):
+    plan = planned(dense, image)
+    with pytest.raises(VerificationError, match="differs"):
+        verify(dense, EDSR(channels=4, blocks=2), plan, image)
+    with pytest.raises(VerificationError, match="differs"):
+        verify(dense, dense, plan, image)
+
+
+def test_a_slim_network_with_another_output_shape_fails(dense, image):
+    plan = planned(dense, image)
+    with pytest.raises(VerificationError, match="by inf where"):
+        verify(dense, EDSR(scale=3, channels=4, blocks=2), plan, image)
+
+
+def test_a_slim_network_that_is_not_finite_fails(dense, image):
+    plan = planned(dense, image)
+    slim = apply(plan, dense)
+    nn.init.constant_(slim.tail[1].bias, float("nan"))
+    with pytest.raises(VerificationError, match="by inf where"):
+        verify(dense, slim, plan, image)
+
+
+def test_a_slim_network_that_does_not_run_fails_with_its_own_words(dense, image):
+    plan = planned(dense, image)
+    forgotten = apply(replace(plan, attributes=()), dense)
+    forgotten.head[0].weight = nn.Parameter(forgotten.head[0].weight[:3].detach())
+    with pytest.raises(VerificationError, match=r"the slim network does not run \(RuntimeError: "):
+        verify(dense, forgotten, plan, image)
+
+
+def test_a_network_that_asserts_its_width_fails_with_its_own_words(image):
+    class Asserts(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.head(x)
+            assert x.shape[1] == 8, "8 channels are wanted"
+            return self.tail(x)
+
+    net = Asserts()
+    plan = planned(net, image)
+    with pytest.raises(VerificationError, match="AssertionError: 8 channels are wanted"):
+        verify(net, apply(plan, net), plan, image)
+
+
+def test_doubt_in_single_precision_is_settled_in_double(dense, image):
+    plan = planned(dense, image)
+    slim = apply(plan, dense)
+    slim.tail[1].register_forward_hook(lambda _m, _i, out: (out + 1e3) - 1e3)
+    result = verify(dense, slim, plan, image)
+    assert result.passed
+    assert result.dtype == "float64"
+    assert (slim(image) - dense(image)).abs().max() > 1e-5
+
+
+def test_what_single_precision_forgives_is_not_looked_at_in_double(dense, image):
+    plan = planned(dense, image)
+    slim = apply(plan, dense)
+    with torch.no_grad():
+        slim.tail[1].bias += 2e-6
+    result = verify(dense, slim, plan, image)
+    assert result.dtype == "float32"
+    with pytest.raises(VerificationError):
+        verify(dense.double(), slim.double(), planned(dense, image.double()), image.double())
+
+
+def test_a_network_that_runs_in_its_own_type_only_is_judged_in_it(image):
+    class Single(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.float())
+
+    net = Single()
+    plan = planned(net, image)
+    slim = apply(plan, net)
+    assert verify(net, slim, plan, image).dtype == "float32"
+    with torch.no_grad():
+        slim.tail.bias += 1
+    with pytest.raises(VerificationError, match="differs"):
+        verify(net, slim, plan, image)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, KeyError, ZeroDivisionError])
+def test_a_network_that_takes_one_size_only_is_proven_at_that(image, error):
+    class OneSize(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[-2:] != (6, 6):
+                raise error
+            return super().forward(x)
+
+    net = OneSize()
+    plan = planned(net, image)
+    assert verify(net, apply(plan, net), plan, image).input_shapes == ((1, 3, 6, 6),)
+
+
+def test_a_fault_that_shows_at_the_second_size_only_is_found(image):
+    class Sized(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.head(x)
+            return self.tail(y.roll(1, 1) if x.shape[-1] > 6 else y)
+
+    net = Sized()
+    plan = planned(net, image)
+    with pytest.raises(VerificationError, match=r"at input \(1, 3, 9, 12\)"):
+        verify(net, apply(plan, net), plan, image)
+
+
+class Swapped(nn.Module):
+    """Written for 16 channels: a view mixes them in another order when some are gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.inner = conv(3, 16, bias=False), conv(16, 16, bias=False)
+        self.tail = conv(16, 3, bias=False)
+        self.gate = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.head(x)
+        n, c, h, w = y.shape
+        mixed = y.view(n, -1, 8, h, w).transpose(1, 2).reshape(n, c, h, w)
+        return self.tail(y + self.gate * self.inner(mixed))
+
+
+@pytest.mark.parametrize("hidden_by", ["black image", "closed gate"])
+def test_a_fault_that_the_example_hides_is_found_with_generic_weights(image, hidden_by):
+    net = Swapped()
+    if hidden_by == "closed gate":
+        nn.init.zeros_(net.gate)
+    else:
+        image = torch.zeros_like(image)
+    plan = planned(net, image)
+    with pytest.raises(VerificationError, match="with generic weights differs"):
+        verify(net, apply(plan, net), plan, image)
+
+
+def test_a_proof_of_idle_channels_is_empty_and_refused(image):
+    class Idle(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.tail(self.head(x)) * 0
+
+    net = Idle()
+    plan = planned(net, image)
+    with pytest.raises(VerificationError, match="nothing is proven"):
+        verify(net, apply(plan, net), plan, image)
+
+
+def test_the_proof_says_how_it_went_with_generic_weights(dense, image):
+    plan = planned(dense, image)
+    error = verify(dense, apply(plan, dense), plan, image).generic_error
+    assert error is not None
+    assert 0 <= error < 1e-9
+
+
+def test_a_branch_of_training_that_breaks_is_found(image):
+    class Aided(Two):
+        def __init__(self) -> None:
+            super().__init__()
+            self.aid = conv(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.head(x)
+            return self.tail(y) + self.aid(y) if self.training else self.tail(y)
+
+    net = Aided()
+    plan = planned(net, image)
+    with pytest.raises(VerificationError, match="in training mode"):
+        verify(net, apply(plan, net), plan, image)
+
+
+def test_networks_of_half_precision_are_proven(image):
+    net = EDSR(channels=8, blocks=1).half()
+    plan = planned(net, image.half())
+    assert verify(net, apply(plan, net), plan, image.half()).passed
+    wrong = apply(shifted(plan, "head.0.bias", 0), net)
+    with pytest.raises(VerificationError):
+        verify(net, wrong, plan, image.half())
+
+
+def test_whole_numbers_have_to_be_equal(image):
+    class Quantised(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            return (super().forward(x) * 255).round().to(torch.int32)
+
+    net, image = Quantised().double(), image.double()
+    plan = planned(net, image)
+    slim = apply(plan, net)
+    result = verify(net, slim, plan, image)
+    assert (result.max_error, result.limit, result.severity) == (0.0, 0.0, 0.0)
+    with torch.no_grad():
+        slim.tail.bias += 1 / 255
+    with pytest.raises(VerificationError, match="by 1 where rounding allows 0"):
+        verify(net, slim, plan, image)
+
+
+def test_the_example_inputs_are_not_written_to(image):
+    class Overwrites(Two):
+        def forward(self, x: Tensor) -> Tensor:
+            x *= 2
+            return super().forward(x)
+
+    net, image = Overwrites().double(), image.double()
+    before = image.clone()
+    plan = planned(net, image)
+    assert verify(net, apply(plan, net), plan, image).passed
+    assert torch.equal(image, before)
+
+
+def test_every_output_is_compared(image):
+    class Both(Two):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"sr": super().forward(x), "bias": self.tail.bias * 1}
+
+    net = Both()
+    plan = planned(net, image)
+    slim = apply(plan, net)
+    assert verify(net, slim, plan, image).passed
+    slim.register_forward_hook(lambda _m, _i, out: {**out, "bias": out["bias"] + 1})
+    with pytest.raises(VerificationError, match="differs from the dense one by 1 where"):
+        verify(net, slim, plan, image)
