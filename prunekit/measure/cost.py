@@ -1,0 +1,91 @@
+"""Parameters and multiply-accumulates of a network, counted without computing anything."""
+
+from __future__ import annotations
+
+__all__ = ["Cost", "count_macs", "count_params", "measure_cost"]
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from prunekit.errors import MeasureError
+from prunekit.graph import fake_copy, quiet_fakes
+from prunekit.measure.mode import placement
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs, with the size it was counted at.
+
+    A multiply-accumulate of a convolution, linear layer or matrix product (attention included)
+    counts one, wherever its weights come from. Biases, activations, normalisation and resizing
+    are left out.
+    """
+
+    params: int  # buffers left out, shared ones counted once
+    macs: int  # flops are twice as many
+    input_size: tuple[int, int]  # width, height of LR
+    output_size: tuple[int, int]  # width, height asked for; LR is that divided by scale, cut off
+
+
+def count_params(model: nn.Module) -> int:
+    """Count the numbers in a network's parameters, shared ones once, buffers not at all."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def measure_cost(
+    model: nn.Module, *, scale: int, output_size: tuple[int, int] = (1280, 720)
+) -> Cost:
+    """Count the cost of one RGB image at an output size (width, height), as papers state it."""
+    width, height = (side // scale for side in output_size)
+    _, dtype = placement(model)
+    macs = count_macs(model, (torch.empty((1, 3, height, width), dtype=dtype, device="meta"),))
+    return Cost(count_params(model), macs, (width, height), output_size)
+
+
+def count_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+    """Count multiply-accumulates in evaluation mode; only the shapes of the inputs matter.
+
+    The network is not run and not touched: a copy of its structure without weights is. Raises
+    `MeasureError` if its course depends on values.
+    """
+    device, _ = placement(model)
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    try:
+        hollow = fake_copy(model, fake).eval()
+        with ExitStack() as around:
+            for context in (fake, torch.no_grad(), _plain_attention(), quiet_fakes()):
+                around.enter_context(context)
+            counter = around.enter_context(FlopCounterMode(display=False))
+            hollow(*(torch.empty_like(tensor, device=device) for tensor in inputs))
+    except Exception as error:  # the network's own code can fail in any way
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        message = (
+            f"macs at input {shapes} cannot be counted, as the network fails on tensors that have "
+            f"a shape and no values ({type(error).__name__}: {_first_line(error)}); run it on a "
+            "real input of that shape to see whether it takes it"
+        )
+        raise MeasureError(message) from error
+    return int(counter.get_total_flops()) // 2
+
+
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Have attention done by matrix products, as its fused kernels are not counted on a CPU."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no reason given")
