@@ -1,0 +1,224 @@
+"""Turning what pydantic finds wrong into one sentence about the user's own file."""
+
+from __future__ import annotations
+
+__all__ = ["explain", "recipe_schema"]
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from prunekit.errors import RecipeError, did_you_mean
+from prunekit.recipe.nodes import Node, dotted, find, place_of, shown, to_plain
+from prunekit.recipe.sections import Recipe
+
+Schema = Mapping[str, Any]
+
+_SURELY_THE_SAME_WORD = 0.8
+
+
+def recipe_schema() -> dict[str, Any]:
+    """Return the JSON schema of recipe files, for editors that complete and check YAML."""
+    schema = Recipe.model_json_schema()
+    extends = {
+        "type": "string",
+        "description": "A recipe to start from, relative to this file; keys here replace its keys.",
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "prunekit recipe",
+        "properties": {"extends": extends, **schema["properties"]},
+    }
+
+
+def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> RecipeError:
+    """Say what is wrong first, where, and what is allowed there; count the rest.
+
+    Unknown keys go first: a key misspelt is also a key missing.
+    """
+    faults = _innermost(error.errors(include_url=False))
+    first = min(faults, key=lambda fault: _rank(fault, node))
+    path = _path(first)
+    place = place_of(node, path) if path else replace(node.place, line=None)
+    sentence = f"{place}: {_sentence(first, path, node, _Shape(model))}"
+    more = len({_path(fault) for fault in faults}) - 1
+    if more:
+        sentence += f" (and {more} more {'problem' if more == 1 else 'problems'})"
+    return RecipeError(sentence)
+
+
+class _Shape:
+    """The JSON schema of a model, walked by key paths."""
+
+    def __init__(self, model: type[BaseModel]) -> None:
+        self._root = recipe_schema() if model is Recipe else model.model_json_schema()
+
+    def at(self, path: Sequence[str | int]) -> Schema:
+        """Return the schema at a key path, without what allows null."""
+        schema = self._resolved(self._root)
+        for part in path:
+            schema = self._resolved(_step(schema, part))
+        return schema
+
+    def keys(self, path: Sequence[str | int]) -> list[str]:
+        return list(self.at(path).get("properties", {}))
+
+    def homes(self, key: str) -> list[str]:
+        """Return the sections that know a key, the outermost first."""
+        found = [path for path, keys in self._sections((), self._root) if key in keys]
+        return [dotted(path) for path in sorted(found, key=len)]
+
+    def _sections(
+        self, path: tuple[str, ...], schema: Schema
+    ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+        properties = self._resolved(schema).get("properties", {})
+        yield path, list(properties)
+        for key, part in properties.items():
+            yield from self._sections((*path, key), part)
+
+    def _resolved(self, schema: Schema) -> Schema:
+        if "$ref" in schema:
+            name = schema["$ref"].rsplit("/", 1)[-1]
+            described = {key: value for key, value in schema.items() if key != "$ref"}
+            return {**self._resolved(self._root["$defs"][name]), **described}
+        arms = [arm for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
+        if len(arms) == 1:
+            outer = {key: value for key, value in schema.items() if key != "anyOf"}
+            return {**self._resolved(arms[0]), **outer}
+        return schema
+
+
+def _step(schema: Schema, part: str | int) -> Schema:
+    if isinstance(part, str):
+        found: Schema = schema.get("properties", {}).get(part, {})
+        return found
+    items: list[Schema] = schema.get("prefixItems", [])
+    rest: Schema = schema.get("items", {})
+    return items[part] if part < len(items) else rest
+
+
+def _innermost(faults: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out a list that is at fault only because one of its entries is."""
+    paths = {_path(fault) for fault in faults}
+    outer = {path[:length] for path in paths for length in range(len(path))}
+    return [fault for fault in faults if _path(fault) not in outer]
+
+
+def _rank(fault: ErrorDetails, node: Node) -> tuple[bool, int]:
+    return fault["type"] != "extra_forbidden", place_of(node, _path(fault)).line or 0
+
+
+def _path(fault: ErrorDetails) -> tuple[str | int, ...]:
+    """Return the key path of a fault; a list that is too short is at fault itself."""
+    path = fault["loc"]
+    if fault["type"] == "missing" and isinstance(path[-1], int):
+        return path[:-1]
+    return path
+
+
+def _sentence(fault: ErrorDetails, path: tuple[str | int, ...], node: Node, shape: _Shape) -> str:
+    if fault["type"] == "extra_forbidden":
+        return _unknown_key(path, shape)
+    found = find(node, path)
+    if fault["type"] == "missing" and found is None:
+        return f"{_section(path[:-1])} needs '{path[-1]}'"
+    value = to_plain(found) if found is not None else None
+    if fault["type"] == "value_error":
+        what = str(fault["ctx"]["error"])
+        is_section = found is None or isinstance(found.value, dict)
+        return (
+            f"{_section(path)} {what}" if is_section else f"'{dotted(path)}' {what}: {shown(value)}"
+        )
+    allowed = _allowed(shape.at(path)) or fault["msg"]
+    return (
+        f"'{dotted(path)}' is {shown(value)}; allowed: {allowed}{_nearest(value, shape.at(path))}"
+    )
+
+
+def _section(path: Sequence[str | int]) -> str:
+    return f"'{dotted(path)}'" if path else "the recipe"
+
+
+def _unknown_key(path: tuple[str | int, ...], shape: _Shape) -> str:
+    """Offer the nearest key of the section, or the section that the key belongs to."""
+    key = str(path[-1])
+    where = f" under '{dotted(path[:-1])}'" if len(path) > 1 else ""
+    known = shape.keys(path[:-1])
+    homes = shape.homes(key)
+    if homes and not difflib.get_close_matches(key, known, n=1, cutoff=_SURELY_THE_SAME_WORD):
+        home = f"under '{homes[0]}'" if homes[0] else "at the top of the recipe"
+        return f"unknown key {shown(key)}{where}; '{key}' belongs {home}"
+    return f"unknown key {shown(key)}{where}{did_you_mean(key, known)}"
+
+
+def _nearest(value: object, schema: Schema) -> str:
+    words = [word for word in _words(schema) if isinstance(word, str)]
+    if not isinstance(value, str) or not difflib.get_close_matches(value, words, n=1):
+        return ""
+    return did_you_mean(value, words)
+
+
+def _words(schema: Schema) -> list[object]:
+    return list(schema.get("enum", [schema["const"]] if "const" in schema else []))
+
+
+def _allowed(schema: Schema) -> str:
+    """Describe in words what a JSON schema accepts."""
+    words = _words(schema)
+    if words:
+        return ", ".join(shown(word) for word in words)
+    kind = schema.get("type")
+    if kind == "object":
+        keys = ", ".join(schema.get("properties", ()))
+        return f"a section with {keys}" if keys else "a section"
+    if kind == "array":
+        return _allowed_list(schema)
+    return _allowed_scalar(schema)
+
+
+def _allowed_list(schema: Schema) -> str:
+    if "prefixItems" in schema:
+        return f"a list of {len(schema['prefixItems'])}, each {_allowed(schema['prefixItems'][0])}"
+    items = _allowed(schema.get("items", {}))
+    return f"a list{' that is not empty' if schema.get('minItems') else ''}" + (
+        f", each {items}" if items else ""
+    )
+
+
+def _allowed_scalar(schema: Schema) -> str:
+    kinds = schema.get("type", ())
+    kind = kinds if isinstance(kinds, str) else next(iter(kinds), "")
+    if kind == "string":
+        return _allowed_text(schema)
+    names = {"integer": "a whole number", "number": "a number", "boolean": "true or false"}
+    such = _such(schema)
+    return names.get(kind, "") + _limits(schema) + (f", or text such as {such}" if such else "")
+
+
+def _allowed_text(schema: Schema) -> str:
+    such = _such(schema)
+    if such:
+        return f"text such as {such}"
+    if "pattern" in schema:
+        return f"text ({schema.get('description', '').rstrip('.')})"
+    return "a path" if schema.get("format") == "path" else "text"
+
+
+def _such(schema: Schema) -> str:
+    return ", ".join(shown(example) for example in schema.get("examples", ()))
+
+
+def _limits(schema: Schema) -> str:
+    words = {
+        "exclusiveMinimum": "above",
+        "minimum": "at least",
+        "exclusiveMaximum": "below",
+        "maximum": "at most",
+    }
+    found = [f"{word} {schema[key]}" for key, word in words.items() if key in schema]
+    return f", {' and '.join(found)}" if found else ""

@@ -1,0 +1,179 @@
+"""Checking that what a recipe refers to exists, before any work starts."""
+
+from __future__ import annotations
+
+__all__ = ["check_model", "check_references", "import_factory"]
+
+import importlib
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import reduce
+from pathlib import Path
+from types import ModuleType
+
+from prunekit.data.image import SUFFIXES
+from prunekit.data.photographs import PHOTOGRAPHS, photograph_folder
+from prunekit.errors import DataError, RecipeError, did_you_mean
+from prunekit.recipe.nodes import Place, shown
+from prunekit.recipe.sections import ImagesSection, ModelSection, Recipe
+
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+_REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+_THE_RECIPE = Place("the recipe")
+
+
+def check_references(
+    recipe: Recipe, *, networks: Collection[str], where: Callable[..., Place] | None = None
+) -> None:
+    """Raise `RecipeError` for a network, factory, file or folder that does not exist.
+
+    A factory is imported, which runs its module; nothing else is run and nothing is written.
+    `where(*path)` tells where a key was written (`Draft.place`), to name file and line.
+    """
+    place = where or (lambda *_: _THE_RECIPE)
+    try:
+        if recipe.model is not None:
+            check_model(recipe.model, networks=networks, where=lambda *path: place("model", *path))
+        for key, images in _images(recipe):
+            _check_images(images, f"data.{key}", place("data", key))
+        _check_output(recipe.output, place("output"))
+    except OSError as error:  # no permission, a name too long, a loop of links
+        message = f"{_THE_RECIPE} names {error.filename}, which cannot be used: {error.strerror}"
+        raise RecipeError(message) from error
+
+
+def check_model(
+    model: ModelSection, *, networks: Collection[str], where: Callable[..., Place]
+) -> None:
+    """Raise `RecipeError` unless the network exists, takes the arguments, and its weights exist."""
+    if model.network is not None and model.network not in networks:
+        message = (
+            f"{where('network')}: there is no built-in network {shown(model.network)}"
+            f"{did_you_mean(model.network, networks)}"
+        )
+        raise RecipeError(message)
+    if model.factory is not None:
+        factory = import_factory(model.factory, where("factory"))
+        _check_arguments(factory, model.factory, model.arguments, where("arguments"))
+    if model.weights is not None:
+        _check_weights(model.weights, where("weights"))
+
+
+def import_factory(reference: str, place: Place = _THE_RECIPE) -> Callable[..., object]:
+    """Import `package.module:name`, the user's own code, and return what it names."""
+    module_name, _, names = reference.partition(":")
+    module = _import(module_name, reference, place)
+    try:
+        factory = reduce(getattr, names.split("."), module)
+    except AttributeError as error:
+        known = [name for name in vars(module) if not name.startswith("_")]
+        hint = did_you_mean(names, known)
+        hint = hint if "did you mean" in hint else ""
+        message = f"{place}: the factory '{reference}' names nothing in '{module_name}'{hint}"
+        raise RecipeError(message) from error
+    if not callable(factory):
+        kind = type(factory).__name__
+        message = f"{place}: the factory '{reference}' is a {kind}; name a class or function"
+        raise RecipeError(message)
+    return factory
+
+
+def _import(name: str, reference: str, place: Place) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if name == missing or name.startswith(f"{missing}."):
+            message = (
+                f"{place}: the module of the factory '{reference}' is not found: there is no "
+                f"'{missing}'; install it, or run where Python finds it"
+            )
+        else:
+            message = f"{place}: the factory '{reference}' needs '{missing}'; install it"
+        raise RecipeError(message) from error
+    except (Exception, SystemExit) as error:
+        message = (
+            f"{place}: the factory '{reference}' cannot be imported: "
+            f"{type(error).__name__}: {error}"
+        )
+        raise RecipeError(message) from error
+
+
+def _check_arguments(
+    factory: Callable[..., object], reference: str, arguments: Mapping[str, object], place: Place
+) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some callables do not tell what they take
+        return
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        known = [name for name, taken in signature.parameters.items() if taken.kind not in _REST]
+        wrong = next((key for key in arguments if key not in known), None)
+        why = f"there is no {shown(wrong)}{did_you_mean(wrong, known)}" if wrong else str(error)
+        message = f"{place}: 'model.arguments' do not fit '{reference}': {why}"
+        raise RecipeError(message) from error
+
+
+def _check_output(output: Path, place: Place) -> None:
+    if output.exists() and not output.is_dir():
+        message = f"{place}: 'output' is {output}, which is not a folder"
+        raise RecipeError(message)
+
+
+def _check_weights(weights: Path, place: Place) -> None:
+    what = f"{place}: 'model.weights' is {weights}, which"
+    if not weights.exists():
+        message = f"{what} does not exist"
+        raise RecipeError(message)
+    if not weights.is_file():
+        message = f"{what} is not a file"
+        raise RecipeError(message)
+    if weights.suffix.lower() not in WEIGHTS_SUFFIXES:
+        message = f"{what} is of no kind that can be read; there is {', '.join(WEIGHTS_SUFFIXES)}"
+        raise RecipeError(message)
+
+
+def _images(recipe: Recipe) -> Iterator[tuple[str, ImagesSection]]:
+    if recipe.data is not None and recipe.data.train is not None:
+        yield "train", recipe.data.train
+    if recipe.data is not None and recipe.data.evaluate is not None:
+        yield "evaluate", recipe.data.evaluate
+
+
+def _check_images(images: ImagesSection, key: str, place: Place) -> None:
+    if images.folder is not None:
+        known = _images_in(images.folder, f"{place}: '{key}.folder' is {images.folder}, which")
+    else:
+        known = set(PHOTOGRAPHS)
+        _check_photographs(key, place)
+    for name in images.names or ():
+        if name not in known:
+            message = f"{place}: '{key}.names' has {shown(name)}{did_you_mean(name, known)}"
+            raise RecipeError(message)
+
+
+def _check_photographs(key: str, place: Place) -> None:
+    try:
+        photograph_folder()
+    except DataError as error:
+        message = f"{place}: '{key}': {error}"
+        raise RecipeError(message) from error
+
+
+def _images_in(folder: Path, what: str) -> set[str]:
+    if not folder.exists():
+        message = f"{what} does not exist"
+        raise RecipeError(message)
+    if not folder.is_dir():
+        message = f"{what} is not a folder"
+        raise RecipeError(message)
+    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+    names = {file.stem for file in files if file.suffix.lower() in SUFFIXES}
+    if not names:
+        message = f"{what} holds no image; files ending in {', '.join(SUFFIXES)} are read"
+        raise RecipeError(message)
+    return names

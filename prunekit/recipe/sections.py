@@ -1,0 +1,409 @@
+"""What a recipe can say: one frozen model a section, each field documented beside itself."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DataSection",
+    "DistillSection",
+    "EvaluateSection",
+    "ImagesSection",
+    "LatencySection",
+    "ModelSection",
+    "PruneSection",
+    "Recipe",
+    "ReportSection",
+    "Section",
+    "Stage",
+    "Target",
+    "TrainSection",
+]
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AllowInfNan,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    Strict,
+    StringConstraints,
+    model_validator,
+)
+
+
+def _whole(value: object) -> object:
+    """Let `1e4` be a whole number; YAML 1.2 reads it as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _percentage(value: object) -> object:
+    """Read text such as `45%` as 0.45; leave the rest to the number that is expected."""
+    if not isinstance(value, str) or not value.endswith("%"):
+        return value
+    try:
+        return float(value[:-1]) / 100
+    except ValueError:
+        return value
+
+
+def _path(value: object) -> object:
+    """Refuse text that no file can be called, before `Path` makes something else of it."""
+    if isinstance(value, str) and not (value.strip() and value.isprintable()):
+        message = "is not the name of a file or folder"
+        raise ValueError(message)
+    return value
+
+
+Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_whole)]
+Count = Annotated[int, Strict(), Field(ge=1), BeforeValidator(_whole)]
+Scale = Annotated[int, Strict(), Field(ge=1, le=8), BeforeValidator(_whole)]
+Multiple = Annotated[int, Strict(), Field(ge=1, le=64), BeforeValidator(_whole)]
+PatchSize = Annotated[int, Strict(), Field(ge=8), BeforeValidator(_whole)]
+FewCrops = Annotated[int, Strict(), Field(ge=0, le=64), BeforeValidator(_whole)]
+CropSize = Annotated[int, Strict(), Field(ge=16, le=1024), BeforeValidator(_whole)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(_whole)]
+Positive = Annotated[float, Strict(), AllowInfNan(False), Field(gt=0)]
+Ratio = Annotated[
+    float,
+    Field(
+        gt=0,
+        lt=1,
+        json_schema_extra={
+            "type": ["number", "string"],
+            "pattern": r"^[0-9.]+%$",
+            "examples": ["45%"],
+        },
+    ),
+    Strict(),
+    BeforeValidator(_percentage),
+]
+FilePath = Annotated[Path, BeforeValidator(_path)]
+Glob = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S+$"), Field(examples=["body.*"])]
+
+
+def _one_of(*names: str) -> ConfigDict:
+    """Say in the JSON schema that exactly one of some keys is given."""
+    return ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in names]})
+
+
+def _need_one(section: BaseModel, *names: str) -> None:
+    """Refuse none or several of keys that exclude each other."""
+    given = [repr(name) for name in names if getattr(section, name) is not None]
+    if not given:
+        message = f"needs one of {', '.join(map(repr, names))}"
+        raise ValueError(message)
+    if len(given) > 1:
+        message = (
+            f"has {' and '.join(given)}, which exclude each other; "
+            "keep one, and set an inherited one to null"
+        )
+        raise ValueError(message)
+
+
+class Section(BaseModel):
+    """A part of a recipe: it never changes, and refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelSection(Section):
+    """The network to prune: a built-in one, or a Python callable that returns one."""
+
+    model_config = _one_of("network", "factory")
+
+    network: str | None = Field(
+        default=None,
+        description="Name of a built-in network. Excludes `factory`.",
+        examples=["edsr"],
+    )
+    factory: str | None = Field(
+        default=None,
+        pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*$",
+        examples=["package.module:Class"],
+        description=(
+            "A class or function that returns the network, as `package.module:name`. "
+            "It is imported, so it runs code. Excludes `network`."
+        ),
+    )
+    arguments: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Keyword arguments of the network. Here null is a value like any other.",
+    )
+    weights: FilePath | None = Field(
+        default=None,
+        description=(
+            "State dict to load: .safetensors, or .pth and .pt, which are read without "
+            "unpickling objects. Without it a built-in network takes the weights it comes "
+            "with, if any, and a factory's are used as they are."
+        ),
+    )
+    scale: Scale | None = Field(
+        default=None, description="Magnification. Taken from the network where it tells."
+    )
+    input_shape: tuple[Count, Count, Count, Count] = Field(
+        default=(1, 3, 48, 48),
+        description="Batch, channels, height and width of the input to trace with.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelSection:
+        _need_one(self, "network", "factory")
+        return self
+
+
+class ImagesSection(Section):
+    """High-resolution images; the low-resolution ones are made of them by bicubic downscaling."""
+
+    model_config = _one_of("folder", "photographs")
+
+    folder: FilePath | None = Field(
+        default=None,
+        description="Folder of images, relative to the recipe. Excludes `photographs`.",
+    )
+    photographs: Literal["scikit-image"] | None = Field(
+        default=None,
+        description=(
+            "Photographs that an installed package brings along; nothing is downloaded. "
+            "Excludes `folder`."
+        ),
+    )
+    names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Take only the images of these names, without the suffix."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> ImagesSection:
+        _need_one(self, "folder", "photographs")
+        return self
+
+
+class DataSection(Section):
+    """The images to fine-tune on and to evaluate on."""
+
+    train: ImagesSection | None = Field(default=None, description="Images to fine-tune on.")
+    evaluate: ImagesSection | None = Field(
+        default=None, description="Held-out images to evaluate on."
+    )
+
+
+class Target(Section):
+    """What the slim network must meet. Every ratio is the share that is removed."""
+
+    model_config = _one_of("channel_ratio", "macs_ratio", "params_ratio")
+
+    channel_ratio: Ratio | None = Field(
+        default=None, description="Share of the units of every group to remove; 0.25 or 25%."
+    )
+    macs_ratio: Ratio | None = Field(
+        default=None, description="Share of the multiply-accumulates to remove; 0.45 or 45%."
+    )
+    params_ratio: Ratio | None = Field(
+        default=None, description="Share of the parameters to remove; 0.45 or 45%."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Target:
+        _need_one(self, "channel_ratio", "macs_ratio", "params_ratio")
+        return self
+
+
+class PruneSection(Section):
+    """Remove channels."""
+
+    method: Literal["filter"] = Field(
+        description="How to prune: `filter` removes whole coupled groups of channels."
+    )
+    target: Target = Field(description="How much to remove, in one of three ways.")
+    criterion: Literal["l1", "l2", "random"] = Field(
+        default="l2", description="What importance is: the norm of a unit's weights, or chance."
+    )
+    allocation: Literal["local", "global"] = Field(
+        default="local",
+        description=(
+            "`local` removes the same share of every group; `global` compares units of all "
+            "groups with each other."
+        ),
+    )
+    round_to: Multiple = Field(
+        default=8,
+        description=(
+            "Widths that change become multiples of this number; hardware likes 8 or 16. A group "
+            "no wider than it stays whole."
+        ),
+    )
+    min_width: Count = Field(default=8, description="No group gets narrower than this.")
+    protect: tuple[Glob, ...] = Field(
+        default=(), description="Patterns of group names or module paths that stay as they are."
+    )
+
+
+class DistillSection(Section):
+    """Let the slim network imitate the dense network it was made of."""
+
+    weight: Positive = Field(
+        default=1.0, description="Weight of the L1 distance between both outputs beside the loss."
+    )
+
+
+class TrainSection(Section):
+    """Fine-tune with Adam on random patches."""
+
+    steps: Count = Field(description="Optimiser steps.")
+    batch_size: Count = Field(default=16, description="Patches in a step.")
+    patch_size: PatchSize = Field(
+        default=48, description="Side of a patch in pixels of the low-resolution image."
+    )
+    learning_rate: Positive = Field(
+        default=2e-4, description="Largest learning rate of the schedule."
+    )
+    schedule: Literal["cosine", "constant"] = Field(
+        default="cosine", description="How the learning rate goes on after the warm-up."
+    )
+    warmup: Whole = Field(
+        default=0,
+        description="Steps over which the learning rate rises linearly; fewer than `steps`.",
+    )
+    loss: Literal["l1", "charbonnier", "mse"] = Field(
+        default="l1", description="Distance between the output and the high-resolution patch."
+    )
+    distill: DistillSection | None = Field(
+        default=None, description="Learn from the dense network as well. Off if not given."
+    )
+    clip_norm: Positive | None = Field(
+        default=None, description="Largest norm of the gradient; it is scaled down to it."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainSection:
+        if self.warmup >= self.steps:
+            message = f"has 'warmup' {self.warmup}, which must be less than 'steps' {self.steps}"
+            raise ValueError(message)
+        return self
+
+
+class Stage(Section):
+    """One step of a run: either prune or train."""
+
+    model_config = _one_of("prune", "train")
+
+    prune: PruneSection | None = Field(default=None, description="Remove channels.")
+    train: TrainSection | None = Field(default=None, description="Fine-tune on `data.train`.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Stage:
+        _need_one(self, "prune", "train")
+        return self
+
+
+class LatencySection(Section):
+    """Measure how long the networks take."""
+
+    repeats: Count = Field(
+        default=7, description="Timed passes of each network; the median is reported."
+    )
+    warmup: Whole = Field(default=2, description="Passes before those.")
+    output_size: tuple[Count, Count] = Field(
+        default=(1280, 720), description="Width and height of the output image."
+    )
+
+
+class EvaluateSection(Section):
+    """Measure quality on the held-out images."""
+
+    border: Whole | None = Field(
+        default=None, description="Pixels left out along each edge. The scale if not given."
+    )
+    latency: LatencySection | None = Field(
+        default=None,
+        description="Measure latency as well; `{}` takes the defaults. Off if not given.",
+    )
+
+
+class ReportSection(Section):
+    """What the report holds."""
+
+    formats: tuple[Literal["html", "json", "md"], ...] = Field(
+        default=("html", "json", "md"), description="Files to write; JSON is written always."
+    )
+    crops: FewCrops = Field(default=4, description="Number of crops shown side by side.")
+    crop_size: CropSize = Field(
+        default=96, description="Side of a crop in pixels of the high-resolution image."
+    )
+
+
+class Recipe(Section):
+    """A whole run: which network, which data, how to prune, fine-tune, evaluate and report.
+
+    A key that is null counts as not given, which takes an inherited key away.
+    """
+
+    name: str = Field(
+        default="run",
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$",
+        max_length=100,
+        description=(
+            "Name of the run and its folder: letters, digits, '-', '_' and '.', not first a '.'."
+        ),
+    )
+    seed: Seed = Field(default=0, description="Seed of everything random.")
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:[0-9]{1,3})?)$",
+        examples=["auto", "cpu", "cuda", "cuda:0"],
+        description="Where to compute; `auto` takes a GPU if there is one.",
+    )
+    output: FilePath = Field(
+        default=Path("runs"),
+        description=(
+            "Folder that holds the folders of runs. The one path that is relative to the "
+            "current directory, not to the recipe."
+        ),
+    )
+    model: ModelSection | None = Field(
+        default=None, description="The network to prune. Needed on the command line."
+    )
+    data: DataSection | None = Field(default=None, description="Images to train and evaluate on.")
+    prune: PruneSection | None = Field(default=None, description="Remove channels, before `train`.")
+    train: TrainSection | None = Field(
+        default=None, description="Fine-tune on `data.train`, after `prune`."
+    )
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] | None = Field(
+        default=None, description="Several stages in order, instead of `prune` and `train`."
+    )
+    evaluate: EvaluateSection | None = Field(
+        default=None, description="Measure quality; `{}` takes the defaults. Off if not given."
+    )
+    report: ReportSection = Field(
+        default=ReportSection(), description="Which files the report is written to, and its crops."
+    )
+
+    @property
+    def steps(self) -> tuple[Stage, ...]:
+        """The stages in order, also if they were given as `prune` and `train`."""
+        if self.stages is not None:
+            return self.stages
+        sections = (("prune", self.prune), ("train", self.train))
+        return tuple(Stage.model_validate({k: s}) for k, s in sections if s is not None)
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.stages is not None and (self.prune is not None or self.train is not None):
+            message = (
+                "has 'stages' beside 'prune' or 'train', which exclude each other; "
+                "keep one, and set an inherited one to null"
+            )
+            raise ValueError(message)
+        if not any(stage.prune is not None for stage in self.steps):
+            message = "needs a 'prune' section, or 'stages' with at least one"
+            raise ValueError(message)
+        trains = any(stage.train is not None for stage in self.steps)
+        if trains and (self.data is None or self.data.train is None):
+            message = "trains, but has no 'data.train' that names the images to train on"
+            raise ValueError(message)
+        if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
+            message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
+            raise ValueError(message)
+        return self
