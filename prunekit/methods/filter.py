@@ -1,0 +1,48 @@
+"""Filter pruning: rank the units of every coupled group, remove the least important."""
+
+from __future__ import annotations
+
+__all__ = ["plan_filters"]
+
+from torch import nn
+
+from prunekit.errors import PlanError
+from prunekit.graph import ChannelGraph
+from prunekit.plan import Plan, Policy, Target, make_plan
+from prunekit.recipe import PruneSection
+from prunekit.score import score_groups
+
+
+def plan_filters(
+    model: nn.Module, graph: ChannelGraph, section: PruneSection, *, seed: int
+) -> Plan:
+    """Score all groups by the criterion of the section and plan for its target.
+
+    Since whole groups are ranked, layers that meet in an addition stay aligned by construction.
+    Raises `PlanError` if the target is out of reach, or so small that nothing would be removed.
+    """
+    policy = Policy(
+        allocation=section.allocation,
+        round_to=section.round_to,
+        min_width=section.min_width,
+        protect=section.protect,
+    )
+    scores = score_groups(model, graph.groups, section.criterion, seed=seed)
+    plan = make_plan(graph, scores, _target(section), policy)
+    if not plan.tensors:
+        message = (
+            f"the target removes nothing: with round_to {policy.round_to} and min_width "
+            f"{policy.min_width} no group gets narrower; raise the ratio, or lower these"
+        )
+        raise PlanError(message)
+    return plan
+
+
+def _target(section: PruneSection) -> Target:
+    given = section.target
+    if given.channel_ratio is not None:
+        return Target("channel_ratio", given.channel_ratio)
+    if given.macs_ratio is not None:
+        return Target("macs_ratio", given.macs_ratio)
+    assert given.params_ratio is not None  # the recipe needs one of the three
+    return Target("params_ratio", given.params_ratio)

@@ -1,0 +1,28 @@
+"""The methods by the names that recipes use."""
+
+from __future__ import annotations
+
+__all__ = ["METHODS", "Method"]
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Protocol
+
+from torch import nn
+
+from prunekit.graph import ChannelGraph
+from prunekit.methods.filter import plan_filters
+from prunekit.plan import Plan
+from prunekit.recipe import PruneSection
+
+
+class Method(Protocol):
+    """Decides which units of a traced model stay."""
+
+    def __call__(
+        self, model: nn.Module, graph: ChannelGraph, section: PruneSection, *, seed: int
+    ) -> Plan:
+        """Return the plan; the model is not changed."""
+
+
+METHODS: Mapping[str, Method] = MappingProxyType({"filter": plan_filters})
