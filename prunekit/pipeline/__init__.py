@@ -1,0 +1,17 @@
+"""The whole run, one call a stage; `run.run` is the place to start reading."""
+
+__all__ = [
+    "Preview",
+    "PruneResult",
+    "RunResult",
+    "check",
+    "inspect",
+    "load",
+    "preview",
+    "prune",
+    "run",
+]
+
+from prunekit.pipeline.prune import PruneResult, prune
+from prunekit.pipeline.run import Preview, RunResult, check, inspect, preview, run
+from prunekit.pipeline.store import load

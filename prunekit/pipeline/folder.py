@@ -1,0 +1,129 @@
+"""Run folders appear whole or not at all, and replace nothing unless told to."""
+
+from __future__ import annotations
+
+__all__ = ["check_free", "new_folder"]
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from prunekit.errors import PrunekitError
+from prunekit.files import sync_folder
+
+_PARTIAL = ".partial-"
+
+_SIGNS = ("plan.json", "slim.safetensors")
+"""What every folder of ours holds, and no other that somebody would miss."""
+
+_CLOCK_STEP = 10.0
+"""Seconds by which two readings of a start time may differ; process ids come back later."""
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a folder to fill, which takes its name when it is complete.
+
+    Until then it is hidden beside its place; after a failure it is removed. What processes that
+    no longer run left there is swept first.
+
+    Raises:
+        PrunekitError: the folder exists and `overwrite` is off, or it cannot be made.
+    """
+    folder = Path(os.path.realpath(folder))
+    try:
+        check_free(folder, overwrite=overwrite)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        partial = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+    except OSError as error:
+        message = f"{folder} cannot be made: {error.strerror}; choose another output folder"
+        raise PrunekitError(message) from error
+    try:
+        partial.chmod(0o755)
+        yield partial
+        sync_folder(partial)
+        check_free(folder, overwrite=overwrite)
+        _put_in_place(partial, folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        message = f"{folder} cannot be written: {error.strerror or error}; nothing is left of it"
+        raise PrunekitError(message) from error
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def check_free(folder: Path, *, overwrite: bool) -> None:
+    """Raise `PrunekitError` if the folder would be overwritten without leave."""
+    if folder.exists() and not folder.is_dir():
+        message = f"{folder} is a file; choose another name"
+        raise PrunekitError(message)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if overwrite and not all((folder / name).is_file() for name in _SIGNS):
+        message = (
+            f"{folder} holds other things than a run ({' and '.join(_SIGNS)} are not both there), "
+            "so it is not overwritten; choose another name"
+        )
+        raise PrunekitError(message)
+    if Path.cwd().is_relative_to(folder):
+        message = f"{folder} is where this was started from; start it elsewhere to replace it"
+        raise PrunekitError(message)
+    if not overwrite:
+        message = (
+            f"{folder} exists already; pass --overwrite (overwrite=True in Python) to replace it, "
+            "or choose another name"
+        )
+        raise PrunekitError(message)
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    if folder.is_dir():
+        old = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
+        old.rmdir()
+        folder.replace(old)
+        try:
+            partial.replace(folder)
+        except OSError:
+            old.replace(folder)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        partial.replace(folder)
+    sync_folder(folder.parent)
+
+
+def _prefix(folder: Path) -> str:
+    """Name of a partial folder: whose it is, and which process on which machine fills it."""
+    started = int(psutil.Process().create_time())
+    return f".{folder.name}{_PARTIAL}{_host()}-{os.getpid()}-{started}-"
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _sweep(folder: Path) -> None:
+    """Remove partial folders of this run whose process is gone."""
+    name = re.escape(f".{folder.name}{_PARTIAL}{_host()}")
+    for left in list(folder.parent.iterdir()):
+        owner = re.fullmatch(rf"{name}-(\d{{1,10}})-(\d{{1,12}})-\w+", left.name)
+        if owner and not _runs(int(owner[1]), int(owner[2])):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _runs(pid: int, started: int) -> bool:
+    try:
+        # the clock that start times are told by may have been set in between
+        return abs(psutil.Process(pid).create_time() - started) < _CLOCK_STEP
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,242 @@
+"""Prune a network in memory: the stages of a recipe, one call each."""
+
+from __future__ import annotations
+
+__all__ = ["PruneResult", "prune"]
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from prunekit.data.pairs import ImagePair
+from prunekit.errors import DataError, MeasureError, RecipeError
+from prunekit.graph import ChannelGraph, Inputs, check_traceable, clone_model, own_randomness, trace
+from prunekit.measure.cost import Cost
+from prunekit.pipeline import stages
+from prunekit.pipeline.build import example_input
+from prunekit.pipeline.folder import new_folder
+from prunekit.pipeline.journal import Journal
+from prunekit.pipeline.store import write_result
+from prunekit.pipeline.summary import Findings, summarise
+from prunekit.plan import Plan
+from prunekit.progress import Progress, Silent
+from prunekit.recipe import PruneSection, Recipe, TrainSection, load_recipe
+from prunekit.report import Report
+from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
+from prunekit.surgery import Verification
+from prunekit.train.curve import TrainingCurve
+
+_OUTPUT_SIZE = (1280, 720)
+"""Size at which papers count, width and height, where a recipe names none."""
+
+
+@dataclass(frozen=True, eq=False)
+class PruneResult:
+    """A slim network, and how it came about."""
+
+    model: nn.Module
+    """Of the same class as the dense network, on the same device, in evaluation mode."""
+    plan: Plan
+    report: Report
+    recipe: Recipe
+    """As it was run, with every default filled in."""
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write `slim.safetensors`, `plan.json`, `recipe.yaml` and the report into a new folder.
+
+        The folder appears whole or not at all. Raises `PrunekitError` if it holds something and
+        `overwrite` is off.
+        """
+        path = Path(folder)
+        with new_folder(path, overwrite=overwrite) as partial:
+            write_result(partial, self.model, self.plan, self.report, self.recipe, origin=None)
+        return path
+
+
+def prune(
+    model: nn.Module,
+    recipe: str | Path | Mapping[str, object] | Recipe,
+    example_inputs: Inputs | None = None,
+    *,
+    progress: Progress | None = None,
+) -> PruneResult:
+    """Run the stages of a recipe on a network, which stays as it is.
+
+    Args:
+        model: the dense network, with its weights, on the device to work on.
+        recipe: a path, a mapping or a `Recipe`; sections `model`, `device` and `output` are for
+            `prunekit run` and take no part here. The smallest one is
+            `{"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}`.
+        example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments;
+            one RGB image of 48x48 pixels if not given.
+        progress: told what is going on.
+
+    Raises:
+        PrunekitError: with one sentence that says what, where, why and what to do next.
+    """
+    read = load_recipe(recipe)
+    check_traceable(model)
+    journal = Journal(progress or Silent())
+    with own_randomness(model):
+        inputs = _inputs(model, read) if example_inputs is None else example_inputs
+        job = _Job(model, read, inputs, trace(model, inputs), journal)
+        images = _load_images(job)
+        done = _run_stages(job, images.get("training", []))
+        found = _measure(job, done, images.get("held-out", []))
+    report = summarise(read, found, journal.seconds)
+    return PruneResult(done.model, found.plan, report, read)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is to be done."""
+
+    dense: nn.Module
+    recipe: Recipe
+    inputs: Inputs
+    graph: ChannelGraph
+    """Of the dense network."""
+    journal: Journal
+
+
+@dataclass
+class _Done:
+    """What the stages have made so far."""
+
+    model: nn.Module
+    plan: Plan | None = None
+    verifications: list[Verification] = field(default_factory=list)
+    curves: list[TrainingCurve] = field(default_factory=list)
+    before_training: nn.Module | None = None
+    """The slim network as it was when training last began."""
+
+
+def _run_stages(job: _Job, pairs: list[ImagePair]) -> _Done:
+    done = _Done(job.dense)
+    for number, stage in enumerate(job.recipe.steps):
+        if stage.prune is not None:
+            _prune(job, done, stage.prune)
+        elif stage.train is not None:
+            curve = _train(job, done, stage.train, pairs, seed=job.recipe.seed + number)
+            done.curves.append(replace(curve, stage=number))
+    return done
+
+
+def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
+    pruned = stages.prune(
+        done.model, section, job.inputs, seed=job.recipe.seed, progress=job.journal
+    )
+    done.model = pruned.model.eval()
+    done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
+    done.verifications.append(pruned.verification)
+
+
+def _train(
+    job: _Job, done: _Done, section: TrainSection, pairs: list[ImagePair], *, seed: int
+) -> TrainingCurve:
+    done.before_training = done.model if done.plan else None
+    done.model = clone_model(done.model)
+    teacher = clone_model(job.dense)
+    return stages.train(done.model, teacher, section, pairs, seed=seed, progress=job.journal)
+
+
+def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
+    """Count, time and evaluate whatever the recipe asks for and the network allows."""
+    assert done.plan is not None  # a recipe prunes at least once
+    ends = {DENSE: job.dense, SLIM: done.model}
+    between = {SLIM_BEFORE: done.before_training} if done.before_training is not None else {}
+    networks = {DENSE: job.dense, **between, SLIM: done.model}
+    found = Findings(job.graph, done.plan, done.verifications, done.curves)
+    scale, section = job.graph.scale, job.recipe.evaluate
+    latency = section.latency if section else None
+    if scale is not None and _takes_images(job.graph):
+        size = latency.output_size if latency else _OUTPUT_SIZE
+        found = replace(found, costs=_count(job, networks, scale, size))
+    if section is None or scale is None:
+        return found
+    if isinstance(job.inputs, Tensor):
+        counters = stages.count_otherwise(ends, job.inputs, progress=job.journal)
+        found = replace(found, counters=counters, counted_at=tuple(job.inputs.shape))
+    if latency is not None:
+        times = stages.time_all(ends, latency, scale=scale, progress=job.journal)
+        found = replace(found, latencies=times)
+    evaluations = stages.evaluate_all(
+        networks,
+        pairs,
+        border=scale if section.border is None else section.border,
+        progress=job.journal,
+    )
+    return replace(found, evaluations=evaluations, pairs=pairs)
+
+
+def _count(
+    job: _Job, networks: Mapping[str, nn.Module], scale: int, output_size: tuple[int, int]
+) -> dict[str, Cost]:
+    """Count at an output size, or at the traced one where the network takes no other."""
+    try:
+        return stages.count(networks, scale=scale, output_size=output_size)
+    except MeasureError as error:
+        height, width = job.graph.output_shapes[0][-2:]
+        job.journal.warn(f"{error}; macs are stated for {width}x{height} output pixels instead")
+        return stages.count(networks, scale=scale, output_size=(width, height))
+
+
+def _inputs(model: nn.Module, recipe: Recipe) -> Tensor:
+    shape = recipe.model.input_shape if recipe.model else (1, 3, 48, 48)
+    return example_input(shape, model)
+
+
+def _takes_images(graph: ChannelGraph) -> bool:
+    """Whether one RGB image is all that the network takes."""
+    (shape, *others) = graph.input_shapes
+    return not others and len(shape) == len(("N", "C", "H", "W")) and shape[1] == 3  # noqa: PLR2004 (RGB)
+
+
+def _load_images(job: _Job) -> dict[str, list[ImagePair]]:
+    """Read the images that some stage needs, by `training` and `held-out`."""
+    recipe, scale = job.recipe, _scale(job)
+    wanted = {}
+    if recipe.data and recipe.data.train and any(stage.train for stage in recipe.steps):
+        wanted["training"] = recipe.data.train
+    if recipe.data and recipe.data.evaluate and recipe.evaluate:
+        wanted["held-out"] = recipe.data.evaluate
+    if not wanted:
+        return {}
+    if scale is None:
+        message = (
+            "the network's output is no whole multiple of its input, so there are no image pairs "
+            "to train or evaluate it on; leave these sections out"
+        )
+        raise RecipeError(message)
+    images = {
+        name: stages.load_images(section, scale, purpose=name, progress=job.journal)
+        for name, section in wanted.items()
+    }
+    _check_held_out(images.get("training", []), images.get("held-out", []))
+    return images
+
+
+def _check_held_out(training: list[ImagePair], held_out: list[ImagePair]) -> None:
+    """Refuse to evaluate on an image that is trained on, under whatever name."""
+    seen = {pair.hr.tobytes(): pair.name for pair in training}
+    for pair in held_out:
+        if pair.hr.tobytes() in seen:
+            message = (
+                f"data.evaluate: image '{pair.name}' is also trained on (as "
+                f"'{seen[pair.hr.tobytes()]}'), so its figures would mean nothing; take it out of "
+                "one of both"
+            )
+            raise DataError(message)
+
+
+def _scale(job: _Job) -> int | None:
+    stated = job.recipe.model.scale if job.recipe.model else None
+    if stated is not None and job.graph.scale != stated:
+        message = (
+            f"model.scale is {stated}, but the network turns {job.graph.input_shapes[0]} into "
+            f"{job.graph.output_shapes[0]}; leave the scale out, or build the network for it"
+        )
+        raise RecipeError(message)
+    return job.graph.scale

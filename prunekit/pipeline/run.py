@@ -1,0 +1,106 @@
+"""The whole run of a recipe: START HERE."""
+
+from __future__ import annotations
+
+__all__ = ["Preview", "RunResult", "check", "inspect", "preview", "run"]
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from prunekit.errors import RecipeError
+from prunekit.files import write_atomic
+from prunekit.graph import ChannelGraph, trace
+from prunekit.measure.environment import environment
+from prunekit.nets import names
+from prunekit.pipeline.build import build_network, choose_device, example_input
+from prunekit.pipeline.folder import check_free, new_folder
+from prunekit.pipeline.journal import Journal
+from prunekit.pipeline.prune import PruneResult, prune
+from prunekit.pipeline.store import write_result
+from prunekit.progress import Progress
+from prunekit.recipe import ModelSection, Recipe, check_references
+from prunekit.report import Report
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """A finished run."""
+
+    folder: Path
+    result: PruneResult
+
+    @property
+    def report(self) -> Report:
+        """What the run found."""
+        return self.result.report
+
+
+def run(recipe: Recipe, *, progress: Progress, overwrite: bool = False) -> RunResult:
+    """Build, prune, fine-tune, measure, and write the run folder.
+
+    The folder takes its place when everything is in it; until then nothing is seen of it.
+
+    Raises:
+        PrunekitError: with one sentence; nothing is left on disk.
+    """
+    folder = recipe.output / recipe.name
+    check(recipe)
+    check_free(folder, overwrite=overwrite)
+    journal = Journal(progress)
+    with new_folder(folder, overwrite=overwrite) as partial:
+        model = _build(recipe, journal)
+        result = prune(model, recipe, progress=journal)
+        journal.start("write")
+        write_result(partial, result.model, result.plan, result.report, recipe, origin=recipe.model)
+        facts = json.dumps(environment(), indent=1) + "\n"
+        write_atomic(partial / "environment.json", facts)
+        journal.finish(str(folder))
+        write_atomic(partial / "log.txt", journal.log)
+    return RunResult(folder, result)
+
+
+def check(recipe: Recipe) -> None:
+    """Raise `RecipeError` for everything that can be known before work starts."""
+    if recipe.model is None:
+        message = (
+            "the recipe has no 'model' section, so there is no network to prune; add one with "
+            "'network' or 'factory', or call prunekit.prune(model, recipe)"
+        )
+        raise RecipeError(message)
+    check_references(recipe, networks=names())
+    choose_device(recipe.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What a run would remove, found without training and without writing."""
+
+    report: Report
+    """With groups and costs, and nothing that needs images."""
+
+
+def preview(recipe: Recipe, *, progress: Progress) -> Preview:
+    """Prune as the recipe says, leave out training and evaluation, and write nothing."""
+    check(recipe)
+    pruning = tuple(stage for stage in recipe.steps if stage.prune is not None)
+    structural = recipe.model_copy(
+        update={"prune": None, "train": None, "stages": pruning, "data": None, "evaluate": None}
+    )
+    return Preview(prune(_build(recipe, progress), structural, progress=progress).report)
+
+
+def inspect(section: ModelSection) -> ChannelGraph:
+    """Trace the network of a `model` section."""
+    model = build_network(section)
+    return trace(model, example_input(section.input_shape, model))
+
+
+def _build(recipe: Recipe, progress: Progress) -> nn.Module:
+    assert recipe.model is not None  # checked
+    progress.start("build")
+    model = build_network(recipe.model).to(choose_device(recipe.device))
+    progress.finish(type(model).__name__)
+    return model

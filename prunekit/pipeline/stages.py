@@ -1,0 +1,165 @@
+"""The stages of a run: prune, train, evaluate and count, each from plain data to plain data."""
+
+from __future__ import annotations
+
+__all__ = [
+    "Pruned",
+    "count",
+    "count_otherwise",
+    "evaluate_all",
+    "load_images",
+    "prune",
+    "time_all",
+    "train",
+]
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from prunekit.data.pairs import Folder, ImagePair, Photographs, load_pairs
+from prunekit.graph import ChannelGraph, Inputs, trace
+from prunekit.measure.cost import Cost, measure_cost
+from prunekit.measure.counters import CounterResult, cross_check
+from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
+from prunekit.measure.latency import Latency, measure_latency
+from prunekit.methods import METHODS
+from prunekit.plan import Plan
+from prunekit.progress import Progress
+from prunekit.recipe import ImagesSection, LatencySection, PruneSection, TrainSection
+from prunekit.surgery import Verification, apply, verify
+from prunekit.train.curve import TrainingCurve
+from prunekit.train.loop import finetune
+from prunekit.train.options import Distill, TrainOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """What one pruning stage made."""
+
+    graph: ChannelGraph
+    """Of the network before."""
+    plan: Plan
+    model: nn.Module
+    verification: Verification
+
+
+def prune(
+    model: nn.Module, section: PruneSection, inputs: Inputs, *, seed: int, progress: Progress
+) -> Pruned:
+    """Trace, plan, rebuild and verify; the model given is untouched."""
+    progress.start("trace")
+    graph = trace(model, inputs)
+    progress.finish(f"{graph.operators} operators, {len(graph.groups)} groups")
+    progress.start("plan")
+    plan = METHODS[section.method](model, graph, section, seed=seed)
+    progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+    progress.start("rebuild")
+    slim = apply(plan, model)
+    progress.finish(f"{len(plan.tensors)} tensors sliced")
+    progress.start("verify")
+    verification = verify(model, slim, plan, inputs)
+    progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
+    return Pruned(graph, plan, slim, verification)
+
+
+def load_images(
+    section: ImagesSection, scale: int, *, purpose: str, progress: Progress
+) -> list[ImagePair]:
+    """Read the images of a section of a recipe."""
+    source = (
+        Folder(section.folder, section.names)
+        if section.folder is not None
+        else Photographs(section.names)
+    )
+    return load_pairs(source, scale, purpose=purpose, progress=progress)
+
+
+def train(
+    model: nn.Module,
+    teacher: nn.Module,
+    section: TrainSection,
+    pairs: list[ImagePair],
+    *,
+    seed: int,
+    progress: Progress,
+) -> TrainingCurve:
+    """Fine-tune in place, with distillation if the section asks for it."""
+    distill = section.distill
+    options = TrainOptions(
+        **section.model_dump(exclude={"distill"}),
+        distill=None if distill is None else Distill(distill.weight),
+    )
+    return finetune(
+        model,
+        pairs,
+        options,
+        teacher=None if distill is None else teacher,
+        seed=seed,
+        device=_device(model),
+        progress=progress,
+    )
+
+
+def evaluate_all(
+    models: Mapping[str, nn.Module],
+    pairs: list[ImagePair],
+    *,
+    border: int,
+    progress: Progress,
+) -> dict[str, Evaluation]:
+    """Score networks and bicubic on held-out images."""
+    scores = {
+        name: evaluate(model, pairs, border=border, progress=progress, name=name)
+        for name, model in models.items()
+    }
+    return {**scores, "bicubic": evaluate_bicubic(pairs, border=border)}
+
+
+def count(
+    models: Mapping[str, nn.Module], *, scale: int, output_size: tuple[int, int]
+) -> dict[str, Cost]:
+    """Parameters and multiply-accumulates at an output size (width, height); nothing is run."""
+    return {n: measure_cost(m, scale=scale, output_size=output_size) for n, m in models.items()}
+
+
+def count_otherwise(
+    models: Mapping[str, nn.Module], inputs: torch.Tensor, *, progress: Progress
+) -> dict[str, tuple[CounterResult, ...]]:
+    """Ask other counters too, at the size of the example input."""
+    progress.start("cross-check macs", len(models))
+    results = {}
+    for name, model in models.items():
+        results[name] = cross_check(model, (inputs,))
+        progress.advance()
+    progress.finish()
+    return results
+
+
+def time_all(
+    models: Mapping[str, nn.Module],
+    section: LatencySection,
+    *,
+    scale: int,
+    progress: Progress,
+) -> dict[str, Latency]:
+    """Measure the latency of networks in turns, at an output size."""
+    width, height = (side // scale for side in section.output_size)
+    return measure_latency(
+        models,
+        input_shape=(1, 3, height, width),
+        repeats=section.repeats,
+        warmup=section.warmup,
+        progress=progress,
+    )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def _percent(pair: tuple[int, int]) -> str:
+    before, after = pair
+    return f"{after / before - 1:+.1%}"

@@ -1,0 +1,170 @@
+"""From what a run found to its report."""
+
+from __future__ import annotations
+
+__all__ = ["Findings", "summarise"]
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from prunekit.data.pairs import ImagePair
+from prunekit.graph import ChannelGraph
+from prunekit.measure.cost import Cost
+from prunekit.measure.counters import CounterResult
+from prunekit.measure.environment import environment
+from prunekit.measure.evaluate import Evaluation
+from prunekit.measure.latency import Latency
+from prunekit.plan import Plan
+from prunekit.recipe import Recipe, dump_recipe
+from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report
+from prunekit.report.content import BICUBIC
+from prunekit.report.crops import cut_crops, preview_images
+from prunekit.surgery import Verification
+from prunekit.train.curve import TrainingCurve
+from prunekit.version import __version__
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was measured; empty where nothing was asked for."""
+
+    graph: ChannelGraph
+    """Of the dense network."""
+    plan: Plan
+    verifications: Sequence[Verification]
+    curves: Sequence[TrainingCurve] = ()
+    costs: Mapping[str, Cost] = field(default_factory=dict)
+    latencies: Mapping[str, Latency] = field(default_factory=dict)
+    counters: Mapping[str, Sequence[CounterResult]] = field(default_factory=dict)
+    counted_at: tuple[int, ...] = ()
+    """Shape of the input that `counters` saw."""
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
+    pairs: Sequence[ImagePair] = ()
+
+
+def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, float]]) -> Report:
+    """Put everything that was found where the report wants it."""
+    outputs = {name: evaluation.outputs for name, evaluation in found.evaluations.items()}
+    ordered = {n: outputs[n] for n in (BICUBIC, *(o for o in outputs if o != BICUBIC)) if outputs}
+    border = max((e.quality.border for e in found.evaluations.values()), default=0)
+    crops = cut_crops(
+        found.pairs, ordered, count=recipe.report.crops, size=recipe.report.crop_size, border=border
+    )
+    return Report(
+        title=recipe.name,
+        prunekit=__version__,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        entries=_entries(found),
+        convention=_convention(found),
+        groups=_groups(found),
+        frozen=_frozen(found.graph),
+        proof=max(found.verifications, key=lambda v: v.severity),
+        cross_checks=tuple(
+            CrossCheck(name, found.counted_at, tuple(results))
+            for name, results in found.counters.items()
+        ),
+        training=tuple(found.curves),
+        crops=crops,
+        previews=preview_images(found.pairs, crops),
+        seconds=tuple(seconds),
+        environment=environment(),
+        recipe=dump_recipe(recipe),
+        notes=_notes(recipe, found),
+    )
+
+
+def _entries(found: Findings) -> tuple[Entry, ...]:
+    names = list(found.evaluations) or list(found.costs)
+    rows = []
+    for name in names:
+        cost, evaluation = found.costs.get(name), found.evaluations.get(name)
+        rows.append(
+            Entry(
+                name,
+                params=cost.params if cost else None,
+                macs=cost.macs if cost else None,
+                latency=found.latencies.get(name),
+                quality=evaluation.quality if evaluation else None,
+            )
+        )
+    return tuple(rows)
+
+
+def _convention(found: Findings) -> tuple[str, ...]:
+    sentences = []
+    if found.costs:
+        width, height = next(iter(found.costs.values())).output_size
+        sentences.append(
+            f"MACs: multiply-accumulates of convolutions, linear layers and matrix products for "
+            f"one image of {width}x{height} output pixels; flops are twice as many."
+        )
+    if found.evaluations:
+        quality = next(iter(found.evaluations.values())).quality
+        sentences.append(
+            f"PSNR-Y and SSIM: luma of BT.601 of 8-bit images, {quality.border} pixels cut off "
+            f"every side, mean over {_images(len(quality.images))} that took no part in training; "
+            "LR made by bicubic downscaling as in MATLAB."
+        )
+    if found.latencies:
+        latency = next(iter(found.latencies.values()))
+        width, height = latency.input_size
+        sentences.append(
+            f"Latency: median of {latency.repeats} forward passes of one {width}x{height} LR image "
+            f"in float32 on {latency.device} with {latency.threads} threads, networks in turns."
+        )
+    return tuple(sentences)
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def _groups(found: Findings) -> tuple[GroupRow, ...]:
+    kept = {group.name: len(group.kept) for group in found.plan.groups}
+    return tuple(
+        GroupRow(g.name, g.kind, g.width, kept[g.name], g.axes, g.params_share)
+        for g in found.graph.groups
+    )
+
+
+def _frozen(graph: ChannelGraph) -> tuple[FrozenRow, ...]:
+    """Frozen axes by reason and operator, the most frequent first."""
+    modules: dict[tuple[str, str], list[str]] = {}
+    for axis in graph.frozen:
+        modules.setdefault((axis.reason.text, axis.reason.operator), []).append(axis.reason.module)
+    return tuple(
+        FrozenRow(text, operator, _where(where), len(where))
+        for (text, operator), where in sorted(modules.items(), key=lambda item: -len(item[1]))
+    )
+
+
+def _where(modules: Sequence[str]) -> str:
+    """Name the module, or say how many there are."""
+    different = set(modules)
+    return modules[0] if len(different) == 1 else f"{len(different)} modules"
+
+
+def _notes(recipe: Recipe, found: Findings) -> tuple[str, ...]:
+    proof = (
+        "The proof compares the rebuilt network, before any fine-tuning, with the dense network "
+        "whose removed channels are zero; it says nothing of image quality."
+    )
+    traced = (
+        "The channel graph was read from one forward pass: branches of the network's code that "
+        "this pass did not take are not covered."
+    )
+    notes = [proof, traced]
+    if len(found.verifications) > 1:
+        notes.append(
+            f"There were {len(found.verifications)} pruning stages; each was proven against the "
+            "network before it, and the largest error of all is shown."
+        )
+    inexact = [group.name for group in found.graph.groups if not group.exact]
+    if inexact:
+        notes.append(f"Left whole, since an operator averages over them: {', '.join(inexact)}.")
+    if recipe.evaluate is not None and recipe.evaluate.latency is None:
+        notes.append("Latency was not measured; fewer MACs do not promise less time.")
+    if found.latencies:
+        notes.append("Latency is of this machine and PyTorch; other runtimes differ.")
+    return tuple(notes)
