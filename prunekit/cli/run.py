@@ -1,0 +1,108 @@
+"""`prunekit run`: carry out a recipe, or show what it would do."""
+
+from __future__ import annotations
+
+__all__ = ["run"]
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from prunekit.cli import engine
+from prunekit.cli.exits import exits, one_line
+from prunekit.cli.options import Debug, Quiet, Set
+from prunekit.cli.progress import open_progress
+from prunekit.errors import RecipeError
+from prunekit.recipe import Draft, Recipe, check_references, read_recipe
+
+if TYPE_CHECKING:
+    from prunekit.pipeline import RunResult
+    from prunekit.report import Report
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.")],
+    *,
+    set_: Set = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the plan and its cost, and write nothing.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder that holds the run's folder.", metavar="DIR"),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the folder of an earlier run.")
+    ] = False,
+    debug: Debug = False,
+    quiet: Quiet = False,
+) -> None:
+    """Prune the network of a RECIPE, fine-tune it, measure it and write a report.
+
+    Everything a recipe refers to is checked before anything is written. The results are in a
+    folder named after the run, in the folder runs unless the recipe or --output says otherwise.
+    """
+    with exits(debug=debug):
+        checked = _checked(read_recipe(recipe, set_ or ()), output)
+        if dry_run:
+            with open_progress(quiet=quiet) as progress:
+                seen = engine.preview(checked, progress=progress)
+            _print_preview(seen.report)
+        else:
+            with open_progress(quiet=quiet) as progress:
+                result = engine.run(checked, progress=progress, overwrite=overwrite)
+            _print_result(result)
+
+
+def _checked(draft: Draft, output: Path | None) -> Recipe:
+    """Refuse, before any work, a recipe that cannot be run from the command line."""
+    recipe = draft.recipe
+    if output is not None:
+        recipe = recipe.model_copy(update={"output": output})
+    if recipe.model is None:
+        message = (
+            f"{draft.node.place.source}: the recipe has no 'model' section; name the network to "
+            "prune with 'model: {network: ...}' or '{factory: ...}'"
+        )
+        raise RecipeError(message)
+    check_references(recipe, networks=engine.network_names(), where=draft.place)
+    return recipe
+
+
+def _print_preview(report: Report) -> None:
+    table = Table(box=box.SIMPLE_HEAD, title="What would be removed")
+    table.add_column("group", overflow="fold")
+    table.add_column("kind")
+    for heading in ("width", "slim", "removed", "of parameters"):
+        table.add_column(heading, justify="right")
+    for row in report.groups:
+        table.add_row(
+            Text(row.name),
+            Text(row.kind),
+            str(row.width_before),
+            str(row.width_after),
+            f"{1 - row.width_after / row.width_before:.0%}",
+            f"{row.params_share:.1%}",
+        )
+    Console().print(table)
+    _print_report(report)
+
+
+def _print_result(result: RunResult) -> None:
+    _print_report(result.report)
+    typer.echo(f"run folder: {result.folder}")
+    for name in ("report.html", "report.md", "report.json"):
+        if (result.folder / name).is_file():
+            typer.echo(f"report: {result.folder / name}")
+            return
+
+
+def _print_report(report: Report) -> None:
+    Console().print(engine.render(report))
+    for sentence in engine.sentences(report):
+        typer.echo(one_line(sentence))
