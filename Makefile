@@ -21,7 +21,7 @@ lint: $(INSTALLED) ## format, lint, types, layers
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --quiet
+	$(BIN)/lint-imports
 
 format: $(INSTALLED) ## rewrite the code as `check` wants it
 	$(BIN)/ruff format
