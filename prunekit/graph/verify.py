@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from prunekit.errors import TraceError
 from prunekit.graph.compare import (
     Difference,
     compare,
@@ -48,6 +49,12 @@ def check_reversal(model: nn.Module, groups: Sequence[ChannelGroup], inputs: Inp
     in float64 with generic weights and inputs, behind which no mistake hides; with the model's own
     where it does not run so. The model is untouched.
     """
+    if all(parameter.is_meta for parameter in model.parameters()):
+        message = (
+            f"{type(model).__name__} is on the meta device and computes nothing that could prove "
+            "its groups; build it on a real one"
+        )
+        raise TraceError(message)
     model, inputs = _generic(model, inputs)
     worst = Difference(0.0, 0.0, "")
     for subset in _subsets(groups):

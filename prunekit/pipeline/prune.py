@@ -85,7 +85,7 @@ def prune(
         images = _load_images(job)
         done = _run_stages(job, images.get("training", []))
         found = _measure(job, done, images.get("held-out", []))
-    report = summarise(read, found, journal.seconds)
+        report = summarise(read, found, journal.seconds)
     return PruneResult(done.model, found.plan, report, read)
 
 
