@@ -34,6 +34,8 @@ def exits(*, debug: bool) -> Iterator[None]:
     except (typer.Exit, typer.BadParameter, BrokenPipeError):
         raise
     except (Exception, SystemExit) as error:
+        if isinstance(error.__context__, BrokenPipeError):  # whoever read the output has gone
+            raise typer.Exit(FAILED) from None
         if debug:
             traceback.print_exc()
         print_error(_sentence(error))

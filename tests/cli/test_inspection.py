@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +68,18 @@ def test_what_cannot_be_inspected_is_one_line_and_status_2(arguments, words, cap
     assert out == ""
     assert words in err
     assert err.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    command = f"{sys.executable} -m prunekit inspect edsr --arguments blocks=1 | true"
+    done = subprocess.run(  # noqa: S602 (a shell makes the pipe)
+        command,
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "error" not in done.stderr
+    assert "Traceback" not in done.stderr
