@@ -1,6 +1,7 @@
 """From a folder, or from scikit-image, to pairs."""
 
 import importlib.util
+import os
 import sys
 
 import numpy as np
@@ -42,6 +43,12 @@ def test_hr_is_cut_to_the_scale_and_lr_is_its_reduction(folder):
             assert pair.hr.shape == (pair.lr.shape[0] * scale, pair.lr.shape[1] * scale, 3)
             assert pair.scale == scale
             assert np.array_equal(pair.lr, downscale(pair.hr, scale))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_what_is_no_regular_file_is_passed_over(folder):
+    os.mkfifo(folder / "img0.png")
+    assert names(load(Folder(folder))) == ["img1", "img2", "img10"]
 
 
 def test_images_come_in_natural_order(folder):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -369,3 +371,31 @@ def test_loading_asks_for_the_network_that_was_pruned(result, tmp_path):
         prunekit.load(folder, model=EDSR(channels=16, blocks=3))
     with pytest.raises(FileFormatError, match="no such file"):
         prunekit.load(tmp_path / "nowhere")
+
+
+def test_a_network_without_values_is_refused(dense):
+    with pytest.raises(PlanError, match="on the meta device"):
+        prunekit.prune(dense.to("meta"), SMALLEST)
+
+
+def test_a_network_that_writes_and_draws_leaves_inputs_and_generators_alone(images):
+    class Wild(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.tail = conv(3, 16), conv(16, 12)
+
+        def forward(self, x: Tensor) -> Tensor:
+            torch.manual_seed(7)
+            x -= 0.5
+            noise = torch.rand(1, 1, 1, 1) + random.random() + np.random.rand()  # noqa: NPY002, S311
+            return nn.functional.pixel_shuffle(self.tail(self.head(x) * noise), 2)
+
+    net, image = Wild(), torch.rand(1, 3, 12, 12)
+    given, states = image.clone(), (torch.get_rng_state(), random.getstate())
+    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
+    recipe = {**SMALLEST, "data": {"evaluate": split(images)["evaluate"]}, "evaluate": {}}
+    prunekit.prune(net, recipe, image)
+    assert torch.equal(image, given)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert random.getstate() == states[1]
+    assert np.array_equal(np.random.get_state()[1], numbers)  # noqa: NPY002

@@ -342,3 +342,17 @@ def test_a_gpu_trains_the_network_where_it_is_told_to():
     assert {parameter.device for parameter in model.parameters()} == {device}
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert torch.equal(before[1], torch.cuda.get_rng_state())
+
+
+def test_a_network_that_returns_more_than_the_image_is_refused():
+    class Several(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = make_model()
+
+        def forward(self, lr):
+            sr = self.inner(lr)
+            return sr, sr.mean()
+
+    with pytest.raises(TrainError, match="returns a tuple in training where the image alone"):
+        train(Several())
