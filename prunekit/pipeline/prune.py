@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from prunekit.data.pairs import ImagePair
 from prunekit.errors import DataError, MeasureError, RecipeError
-from prunekit.graph import ChannelGraph, Inputs, check_traceable, clone_model, own_randomness, trace
+from prunekit.graph import ChannelGraph, Inputs, check_traceable, clone_model, own_randomness
 from prunekit.measure.cost import Cost
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
@@ -81,7 +81,8 @@ def prune(
     journal = Journal(progress or Silent())
     with own_randomness(model):
         inputs = _inputs(model, read) if example_inputs is None else example_inputs
-        job = _Job(model, read, inputs, trace(model, inputs), journal)
+        graph = stages.read_graph(model, inputs, progress=journal)
+        job = _Job(model, read, inputs, graph, journal)
         images = _load_images(job)
         done = _run_stages(job, images.get("training", []))
         found = _measure(job, done, images.get("held-out", []))
@@ -125,8 +126,12 @@ def _run_stages(job: _Job, pairs: list[ImagePair]) -> _Done:
 
 
 def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
+    untouched = done.model is job.dense
+    graph = (
+        job.graph if untouched else stages.read_graph(done.model, job.inputs, progress=job.journal)
+    )
     pruned = stages.prune(
-        done.model, section, job.inputs, seed=job.recipe.seed, progress=job.journal
+        done.model, graph, section, job.inputs, seed=job.recipe.seed, progress=job.journal
     )
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan

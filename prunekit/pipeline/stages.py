@@ -9,6 +9,7 @@ __all__ = [
     "evaluate_all",
     "load_images",
     "prune",
+    "read_graph",
     "time_all",
     "train",
 ]
@@ -39,20 +40,29 @@ from prunekit.train.options import Distill, TrainOptions
 class Pruned:
     """What one pruning stage made."""
 
-    graph: ChannelGraph
-    """Of the network before."""
     plan: Plan
     model: nn.Module
     verification: Verification
 
 
-def prune(
-    model: nn.Module, section: PruneSection, inputs: Inputs, *, seed: int, progress: Progress
-) -> Pruned:
-    """Trace, plan, rebuild and verify; the model given is untouched."""
+def read_graph(model: nn.Module, inputs: Inputs, *, progress: Progress) -> ChannelGraph:
+    """Trace a network."""
     progress.start("trace")
     graph = trace(model, inputs)
     progress.finish(f"{graph.operators} operators, {len(graph.groups)} groups")
+    return graph
+
+
+def prune(
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    inputs: Inputs,
+    *,
+    seed: int,
+    progress: Progress,
+) -> Pruned:
+    """Plan by the graph of the model, rebuild and verify; the model given is untouched."""
     progress.start("plan")
     plan = METHODS[section.method](model, graph, section, seed=seed)
     progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
@@ -62,7 +72,7 @@ def prune(
     progress.start("verify")
     verification = verify(model, slim, plan, inputs)
     progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
-    return Pruned(graph, plan, slim, verification)
+    return Pruned(plan, slim, verification)
 
 
 def load_images(

@@ -36,26 +36,35 @@ def module(tmp_path, monkeypatch):
 
 
 def test_a_recipe_that_refers_to_nothing_is_fine():
-    check()
+    recipe = load_recipe({"prune": PRUNE})
+    assert (recipe.model, recipe.data) == (None, None)
+    check_references(recipe, networks=[])
 
 
-def test_what_exists_is_fine(tmp_path, module):
+def test_what_exists_is_fine_until_it_is_gone(tmp_path, module):
     (tmp_path / "a.PNG").touch()
     (tmp_path / "w.safetensors").touch()
     name = module("mynet", "class Net:\n    class Small:\n        def __init__(self, width): ...\n")
-    check(
-        model={
+    sections = {
+        "model": {
             "factory": f"{name}:Net.Small",
             "arguments": {"width": 3},
             "weights": str(tmp_path / "w.safetensors"),
         },
-        data={
+        "data": {
             "train": {"folder": str(tmp_path), "names": ["a"]},
             "evaluate": {"photographs": "scikit-image", "names": ["astronaut"]},
         },
-        output=str(tmp_path),
-    )
+        "output": str(tmp_path),
+    }
+    check(**sections)
+    (tmp_path / "w.safetensors").unlink()
+    assert "does not exist" in refusal(**sections)
+
+
+def test_a_network_that_is_built_in_is_fine_and_no_other():
     check(model={"network": "rcan"})
+    assert "no built-in network" in refusal(model={"network": "rca"})
 
 
 def test_a_network_is_one_of_those_given():
