@@ -17,6 +17,7 @@ __all__ = [
     "trace",
 ]
 
+import random
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,11 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         message = f"module 'prunekit' has no attribute '{name}'"
         raise AttributeError(message)
-    return getattr(import_module(_HOMES[name]), name)
+    state = random.getstate()  # some package draws a number when it is imported
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    finally:
+        random.setstate(state)
 
 
 def __dir__() -> list[str]:

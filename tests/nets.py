@@ -1,29 +1,23 @@
 """The smallest network for each wiring, each with its answer, worked by hand.
 
-`widths` are the widths of all groups of a network, in descending order. All networks take one RGB
-image; `size` is its side.
+The plainest are here, the others by family in `tests/wirings/`. `Net` says what an answer is.
 """
 
 from __future__ import annotations
 
-__all__ = ["NETS", "Net", "make"]
+__all__ = ["NETS", "Net", "conv", "graph_of", "make", "point", "traced", "widths"]
 
+from collections.abc import Iterable
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
-class Net(nn.Module):
-    """A network that knows its answer."""
-
-    widths: ClassVar[tuple[int, ...]]
-    size: ClassVar[int] = 12
-
-
-def conv(in_channels: int, out_channels: int, **options: Any) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1, **options)
+from prunekit.graph import ChannelGraph, ChannelGroup, trace
+from tests.wirings import attention, convolutions, gates, moves, norms, streams
+from tests.wirings.net import Net, conv, point
 
 
 class Chain(Net):
@@ -171,6 +165,7 @@ class DepthwiseTwice(Net):
     """A depthwise layer with two outputs a channel: both leave with their input."""
 
     widths = (8,)
+    kinds: ClassVar = {"conv_groups": (8,)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -344,9 +339,9 @@ class Enlarged(Net):
 
 
 class Chunked(Net):
-    """A gate made of two halves of one layer: cut at a fixed position, so frozen."""
+    """A gate made of two halves of one layer: a unit is a channel of each."""
 
-    widths = (7,)
+    widths = (8, 7)
 
     def __init__(self) -> None:
         super().__init__()
@@ -358,9 +353,9 @@ class Chunked(Net):
 
 
 class Cut(Net):
-    """A slice with a number in the code freezes what it cuts, and no more."""
+    """A slice with a number in the code freezes what it keeps; nobody reads the other ten."""
 
-    widths = (7,)
+    widths = (10, 7)
 
     def __init__(self) -> None:
         super().__init__()
@@ -370,23 +365,11 @@ class Cut(Net):
         return self.tail(self.mid(self.head(x)[:, :6]))
 
 
-class Unknown(Net):
-    """An operator without a rule freezes what it touches, and no more."""
-
-    widths = (7,)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.tail(self.mid(torch.cumsum(self.head(x), dim=1)))
-
-
 class Averaged(Net):
     """A mean over channels: they may leave, but that is not the same as zeroing them."""
 
     widths = (8,)
+    inexact = (8,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -437,14 +420,38 @@ class Features(Net):
         return self.tail(self.head(x))
 
 
-NETS: tuple[type[Net], ...] = tuple(Net.__subclasses__())
+_FAMILIES = (streams, convolutions, gates, norms, attention, moves)
+
+NETS: tuple[type[Net], ...] = (
+    *(kind for kind in Net.__subclasses__() if kind.__module__ == __name__),
+    *(getattr(family, name) for family in _FAMILIES for name in family.__all__),
+)
 
 
-def make(kind: type[Net]) -> tuple[Net, Tensor]:
-    """Build one in float64 with fixed weights, none of them zero, and an image for it."""
+def make(kind: type[Net]) -> tuple[Net, Any]:
+    """Build one in float64 with fixed weights, none of them zero, and inputs for it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)  # buffers
+        net = kind().double().eval()
     generator = torch.Generator().manual_seed(1)
-    net = kind().double().eval()
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(torch.rand(parameter.shape, generator=generator).double() - 0.4)
-    return net, torch.rand((1, 3, net.size, net.size), generator=generator).double()
+    return net, net.inputs(generator)
+
+
+def traced(kind: type[Net]) -> tuple[Net, Any, ChannelGraph]:
+    """Build one, and trace it as it wants to be traced."""
+    net, inputs = make(kind)
+    return net, inputs, trace(net, inputs, **kind.options)
+
+
+@cache
+def graph_of(kind: type[Net]) -> ChannelGraph:
+    """The graph of a network, traced once; nobody writes to it."""
+    return traced(kind)[2]
+
+
+def widths(groups: Iterable[ChannelGroup]) -> tuple[int, ...]:
+    """Widths of groups, in the order in which answers give them."""
+    return tuple(sorted((group.width for group in groups), reverse=True))

@@ -43,4 +43,5 @@ def assert_untouched(model: nn.Module, before: dict[str, object]) -> None:
 def _tensor(tensor: Tensor) -> tuple[object, ...]:
     flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
     where = (id(tensor), tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-    return (*where, tensor.requires_grad, tensor.grad is None, bytes(flat.numpy()))
+    unused = tensor.is_leaf and tensor.grad is None  # only leaves gather gradients
+    return (*where, tensor.requires_grad, unused, bytes(flat.numpy()))

@@ -1,6 +1,8 @@
 """The channel dependency graph: trace, operator rules, labels, groups."""
 
 __all__ = [
+    "Attention",
+    "Cause",
     "ChannelGraph",
     "ChannelGroup",
     "FrozenAxis",
@@ -8,6 +10,7 @@ __all__ = [
     "LawResult",
     "Member",
     "Reason",
+    "Rule",
     "SizeField",
     "check_traceable",
     "clone_model",
@@ -19,18 +22,16 @@ __all__ = [
     "quiet_fakes",
     "tensors_of",
     "trace",
+    "unwrap",
 ]
 
-from prunekit.graph.copying import clone_model, copy_with, fake_copy, like, tensors_of
-from prunekit.graph.graph import (
-    ChannelGraph,
-    SizeField,
-    check_traceable,
-    fingerprint,
-    trace,
-)
+from prunekit.graph.copying import clone_model, copy_with, fake_copy, like, tensors_of, unwrap
+from prunekit.graph.graph import ChannelGraph, check_traceable, fingerprint, trace
 from prunekit.graph.groups import ChannelGroup, FrozenAxis, Member
-from prunekit.graph.labels import Reason
+from prunekit.graph.labels import Cause, Reason
+from prunekit.graph.lengths import SizeField
 from prunekit.graph.randomness import own_randomness
 from prunekit.graph.record import Inputs, quiet_fakes
+from prunekit.graph.rules import Rule
+from prunekit.graph.solve import Attention
 from prunekit.graph.verify import LawResult

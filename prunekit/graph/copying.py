@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["clone_model", "copy_with", "fake_copy", "like", "tensors_of"]
+__all__ = ["clone_model", "copy_with", "fake_copy", "like", "tensors_of", "unwrap"]
 
 import copy
+import types
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from prunekit.errors import TraceError
 
 Model = TypeVar("Model", bound=nn.Module)
+
+_ATOMS = frozenset({
+    type(None), bool, int, float, str, bytes, type, torch.dtype, torch.device,
+    types.FunctionType, types.BuiltinFunctionType, types.ModuleType,
+})  # fmt: skip
+"""What a deep copy shares with its original, or what holds nothing."""
 
 
 def copy_with(model: Model, replacements: Mapping[int, Tensor]) -> Model:
@@ -35,13 +43,25 @@ def copy_with(model: Model, replacements: Mapping[int, Tensor]) -> Model:
 
 def fake_copy(model: Model, mode: FakeTensorMode) -> Model:
     """Copy a model onto tensors that have shapes but no data."""
-    fakes = {id(tensor): mode.from_tensor(_cut_off(tensor)) for tensor in tensors_of(model)}
+    fakes = {id(tensor): _fake(tensor, mode) for tensor in tensors_of(model)}
     return copy_with(model, fakes)
 
 
 def clone_model(model: Model) -> Model:
     """Copy a model with its weights, also where an attribute holds a computed tensor."""
     return copy_with(model, {id(t): like(t, t.detach().clone()) for t in tensors_of(model)})
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The module that wrappers for several devices or for compilation run."""
+    while True:
+        match model:
+            case nn.DataParallel() | nn.parallel.DistributedDataParallel():
+                model = model.module
+            case nn.Module(_orig_mod=nn.Module() as compiled):  # what torch.compile makes
+                model = compiled
+            case _:
+                return model
 
 
 def like(original: Tensor, value: Tensor) -> Tensor:
@@ -52,29 +72,47 @@ def like(original: Tensor, value: Tensor) -> Tensor:
 
 
 def tensors_of(model: nn.Module) -> Iterator[Tensor]:
-    """Every tensor that a model holds: parameters, buffers and plain attributes."""
-    seen: set[int] = set()
-    for module in model.modules():
-        for value in (module._parameters, module._buffers, vars(module)):
-            for tensor in _tensors_in(value):
-                if id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    yield tensor
+    """Every tensor that a model holds: parameters, buffers and whatever its attributes lead to."""
+    found: dict[int, Tensor] = {}
+    _collect(model, found, set())
+    return iter(found.values())
 
 
-def _cut_off(tensor: Tensor) -> Tensor:
-    """Leave behind what a tensor was computed from, such as the parts of a normalised weight."""
-    return tensor if tensor.is_leaf else tensor.detach()
+def _fake(tensor: Tensor, mode: FakeTensorMode) -> Tensor:
+    """A tensor like this one without values, and without what it was computed from."""
+    plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout == torch.strided
+    if not plain or tensor.is_quantized or tensor.is_neg() or tensor.is_conj():
+        return mode.from_tensor(tensor if tensor.is_leaf else tensor.detach())
+    shape, strides = tensor.shape, tensor.stride()  # four times as fast as `from_tensor`
+    empty = torch.empty_strided(shape, strides, dtype=tensor.dtype, device="meta")
+    fake = FakeTensor(mode, empty, tensor.device)
+    fake._is_param = isinstance(tensor, nn.Parameter)  # what `nn.Parameter(fake)` sets
+    return fake.requires_grad_(tensor.requires_grad and tensor.is_leaf)
 
 
-def _tensors_in(value: object) -> Iterator[Tensor]:
-    """Tensors in plain containers; what nested modules hold is theirs to tell."""
-    match value:
-        case Tensor():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from _tensors_in(item)
-        case list() | tuple():
-            for item in value:
-                yield from _tensors_in(item)
+def _collect(value: object, found: dict[int, Tensor], seen: set[int]) -> None:
+    """Go where a deep copy goes: into containers, objects and the owners of bound methods."""
+    if type(value) in _ATOMS or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, Tensor):
+        found[id(value)] = value
+        return
+    for item in _parts(value):
+        if type(item) not in _ATOMS:
+            _collect(item, found, seen)
+
+
+def _parts(value: object) -> list[object]:
+    if isinstance(value, nn.Module):
+        return list(vars(value).values())
+    parts: list[object] = []
+    if isinstance(value, dict):
+        parts += value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        parts += value
+    elif isinstance(value, types.MethodType):
+        parts.append(value.__self__)
+    if not isinstance(value, type):
+        parts += getattr(value, "__dict__", {}).values()
+    return parts

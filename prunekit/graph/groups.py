@@ -6,6 +6,7 @@ __all__ = ["ChannelGroup", "FrozenAxis", "Member", "StateAxis", "find_frozen", "
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,9 +72,12 @@ class FrozenAxis:
 
 
 def find_groups(
-    axes: Sequence[StateAxis], solution: Solution
+    axes: Sequence[StateAxis], solution: Solution, marks: Sequence[Labels] = ()
 ) -> list[tuple[Labels, tuple[Member, ...]]]:
-    """Classes and members of every group, in the order of the first axis that each touches."""
+    """Classes and members of every group, in the order of the first axis that each touches.
+
+    `marks` are other axes that tell units apart, such as the parts that a tensor is cut into.
+    """
     numbers = np.concatenate([np.full(len(a.labels), i) for i, a in enumerate(axes)])
     places = np.concatenate([np.arange(len(a.labels)) for a in axes])
     classes = solution.of(np.concatenate([a.labels for a in axes]))
@@ -81,13 +85,17 @@ def find_groups(
     numbers, places, classes = numbers[free], places[free], classes[free]
     units, first_seen, unit = np.unique(classes, return_index=True, return_inverse=True)
     signature = _signatures(numbers, unit, len(axes), len(units))
+    signature = signature + _marked(marks, solution, units)
+    group = _in_order_of_appearance(signature, first_seen)
+    by_group = np.lexsort((first_seen, group))
+    of_place = np.argsort(group[unit], kind="stable")
+    ends = np.searchsorted(group[by_group], np.arange(group.max(initial=-1) + 2))
+    place_ends = np.searchsorted(group[unit[of_place]], np.arange(group.max(initial=-1) + 2))
+    rank = np.empty(len(units), dtype=np.int64)
     found = []
-    for name in _in_order_of_appearance(signature, first_seen):
-        chosen = np.flatnonzero(signature == name)
-        chosen = chosen[np.argsort(first_seen[chosen], kind="stable")]
-        rank = np.full(len(units), -1)
+    for (start, stop), (first, last) in zip(pairwise(ends), pairwise(place_ends), strict=True):
+        chosen, inside = by_group[start:stop], of_place[first:last]
         rank[chosen] = np.arange(len(chosen))
-        inside = rank[unit] >= 0
         members = _members(axes, numbers[inside], places[inside], rank[unit[inside]], len(chosen))
         found.append((units[chosen], members))
     return found
@@ -104,11 +112,28 @@ def _signatures(numbers: Indices, unit: Indices, axes: int, units: int) -> NDArr
     return signature
 
 
-def _in_order_of_appearance(signature: NDArray[np.uint64], first_seen: Indices) -> list[np.uint64]:
-    earliest: dict[np.uint64, int] = {}
-    for name, place in zip(signature, first_seen, strict=True):
-        earliest[name] = min(place, earliest.get(name, place))
-    return sorted(earliest, key=lambda name: earliest[name])
+def _marked(marks: Sequence[Labels], solution: Solution, units: Labels) -> NDArray[np.uint64]:
+    """What the marks add to the signatures."""
+    signature = np.zeros(len(units), dtype=np.uint64)
+    if not marks or not len(units):
+        return signature
+    numbers = np.repeat(np.arange(len(marks)), [len(mark) for mark in marks])
+    classes = solution.of(np.concatenate(marks))
+    unit = np.minimum(np.searchsorted(units, classes), len(units) - 1)
+    known = units[unit] == classes
+    keys = np.random.default_rng(1).integers(1, 2**63, size=len(marks), dtype=np.uint64)
+    np.add.at(signature, unit[known], (keys | np.uint64(1))[numbers[known]])
+    return signature
+
+
+def _in_order_of_appearance(signature: NDArray[np.uint64], first_seen: Indices) -> Indices:
+    """Number of the group of every unit, counted by where the group is first seen."""
+    names, inverse = np.unique(signature, return_inverse=True)
+    earliest = np.full(len(names), len(first_seen) and first_seen.max())
+    np.minimum.at(earliest, inverse, first_seen)
+    rank = np.empty(len(names), dtype=np.int64)
+    rank[np.argsort(earliest, kind="stable")] = np.arange(len(names))
+    return rank[inverse]
 
 
 def _members(

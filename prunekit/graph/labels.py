@@ -6,10 +6,11 @@ arrays; `prunekit.graph.solve` draws the conclusions.
 
 from __future__ import annotations
 
-__all__ = ["Axis", "Facts", "Labels", "Product", "Reason"]
+__all__ = ["Axis", "Cause", "Count", "Facts", "Labels", "Product", "Reason"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,18 @@ Labels = NDArray[np.int64]
 
 Axis = Labels | None
 """The labels of an axis, or None for an axis that never loses an index (batch, space, size 1)."""
+
+Cause = Literal[
+    "image",  # the axis carries the image, or is an output of the model
+    "code",  # the code says a size, a position or an order
+    "values",  # which index is meant depends on what is computed
+    "space",  # height, width, time, tokens, the extent of a kernel: no channels
+    "choice",  # one of two ways to shrink was chosen, and this is the other
+    "unread",  # nothing reads it when the model is evaluated
+    "opaque",  # the caller said so
+    "unknown",  # an operator without a rule
+]
+"""Kinds of reasons; all but the last are in the network or in the caller's words."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Reason:
     """The operator that said so; empty when it is a matter of policy."""
     module: str = ""
     """Dotted path of the module that called it; "" is the model itself."""
+    cause: Cause = "unknown"
 
 
 @dataclass(frozen=True)
@@ -40,11 +54,21 @@ class Product:
     """
 
     slots: Labels
-    """Shape `(a, b, ...)`."""
+    """Shape `(a, b, ..., copies)`: the last are slots that differ along a fixed factor only."""
     factors: tuple[Labels, ...]
     """Shapes `(a,), (b,), ...`."""
     reason: Reason
     """Where the axis was seen so."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """The code says how long an axis is, by an expression of other lengths and attributes."""
+
+    axis: Labels
+    expression: Any
+    """A `prunekit.graph.integers.Expression`."""
+    reason: Reason
 
 
 @dataclass
@@ -57,8 +81,34 @@ class Facts:
     frozen: list[tuple[Labels, Reason]] = field(default_factory=list)
     reduced: list[Labels] = field(default_factory=list)
     """Labels over which some operator reduces: removing one is not the same as zeroing it."""
+    heads: list[Labels] = field(default_factory=list)
+    """Labels that number independent matrix products, as attention heads do."""
+    conv_groups: list[Labels] = field(default_factory=list)
+    """Labels that number the groups of a grouped convolution."""
+    counts: list[Count] = field(default_factory=list)
     sizes: dict[tuple[str, str], Axis] = field(default_factory=dict)
     """Axis whose length a module keeps in an attribute, by module path and attribute."""
+
+    def mark(self) -> tuple[int, ...]:
+        """Where the facts end now, for `undo`."""
+        return tuple(len(one) for one in self._lists)
+
+    def undo(self, mark: Sequence[int]) -> None:
+        """Forget what was said since; labels that were handed out stay so."""
+        for one, length in zip(self._lists, mark, strict=True):
+            del one[length:]
+
+    @property
+    def _lists(self) -> tuple[list[Any], ...]:
+        return (
+            self.equal,
+            self.products,
+            self.frozen,
+            self.reduced,
+            self.heads,
+            self.conv_groups,
+            self.counts,
+        )
 
     def fresh(self, size: int) -> Labels:
         """New labels, one an index."""
@@ -72,7 +122,7 @@ class Facts:
 
     def freeze(self, axis: Axis, reason: Reason) -> None:
         """Say that an axis must stay."""
-        if axis is not None:
+        if axis is not None and axis.size:
             self.frozen.append((axis.reshape(-1), reason))
 
     def unite(self, first: Axis, second: Axis, reason: Reason) -> Axis:
@@ -81,6 +131,9 @@ class Facts:
             self.freeze(first, reason)
             self.freeze(second, reason)
             return None
+        if first.size != second.size:
+            message = f"{first.size} channels cannot be the same as {second.size}"
+            raise ValueError(message)
         if first is not second:
             self.equal.append((first.reshape(-1), second.reshape(-1)))
         return first
@@ -124,8 +177,7 @@ class Facts:
             slots = axis.reshape(tuple(sizes)).transpose(*labelled, *others)
             slots = slots.reshape(*(sizes[i] for i in labelled), -1)
             kept = tuple(factor for factor in factors if factor is not None)
-            for last in range(slots.shape[-1]):
-                self.products.append(Product(slots[..., last], kept, reason))
+            self.products.append(Product(slots, kept, reason))
 
 
 def _along(axis: Axis, position: int, sizes: Sequence[int]) -> Labels:

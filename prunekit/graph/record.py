@@ -2,57 +2,30 @@
 
 from __future__ import annotations
 
-__all__ = ["Inputs", "Operator", "Recording", "Value", "call", "plain", "record"]
+__all__ = ["Inputs", "Operator", "Recording", "Value", "call", "plain", "quiet_fakes", "record"]
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
+from torch.utils._pytree import tree_leaves, tree_map
 
 from prunekit.errors import TraceError
-from prunekit.graph.copying import fake_copy
-from prunekit.graph.randomness import own_randomness
+from prunekit.graph.attributes import trace_attributes
+from prunekit.graph.calls import Calls
+from prunekit.graph.copying import clone_model, fake_copy, tensors_of
+from prunekit.graph.eager import eager, quiet_fakes
+from prunekit.graph.refuse import refuse, watch
+from prunekit.graph.tape import Operator, Tape, Value
 
 Inputs = Tensor | Sequence[Any] | Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the recording, by number."""
-
-    index: int
-
-
-@dataclass(frozen=True)
-class Operator:
-    """One ATen call."""
-
-    function: OpOverload
-    """What was called."""
-    arguments: tuple[Any, ...]
-    """Its arguments by position, in full, each tensor replaced by its `Value`."""
-    outputs: tuple[Value, ...]
-    """The tensors that it returned; an in-place operator returns its operand."""
-    module: str
-    """Dotted path of the innermost module whose forward called it ("" is the model)."""
-
-    @property
-    def name(self) -> str:
-        """Name without overload, such as `aten.convolution`."""
-        return str(self.function.overloadpacket)
-
-    @property
-    def operands(self) -> tuple[Value, ...]:
-        """Every tensor among its arguments."""
-        return tuple(x for x in tree_flatten(self.arguments)[0] if isinstance(x, Value))
 
 
 @dataclass(frozen=True)
@@ -68,50 +41,149 @@ class Recording:
     """The names in `state` that are parameters."""
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    notes: tuple[str, ...] = ()
+    """What the recording leaves open, a sentence each; empty for most networks."""
 
 
 def record(model: nn.Module, inputs: Inputs) -> Recording:
-    """Run a private copy of the model in evaluation mode on fake tensors and write down the calls.
+    """Run a private copy of the model in evaluation mode and write down the calls.
+
+    It runs on fake tensors, which have no values; where the forward pass asks for values it is run
+    again on a copy of the weights, and `Recording.notes` says so.
 
     Args:
-        model: any module that runs eagerly; it is not changed and its weights are not copied.
+        model: any module that runs eagerly; it is not changed.
         inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
 
     Raises:
         TraceError: the forward pass fails (the message names the module where it did), or
             returns no tensor.
     """
-    mode = FakeTensorMode(allow_non_fake_inputs=True)
-    private = fake_copy(model, mode).eval()
-    fakes = tree_map(lambda x: mode.from_tensor(x) if isinstance(x, Tensor) else x, plain(inputs))
-    where = _ModulePath(private)
-    tape = _Tape(where)
-    state = {name: tape.value(tensor) for name, tensor in _named_state(private)}
-    given = tuple(tape.value(x) for x in tree_flatten(fakes)[0] if isinstance(x, Tensor))
-    try:
-        with torch.no_grad(), own_randomness(model), quiet_fakes(), mode, tape:
-            result = call(private, fakes)
-    except Exception as error:
-        message = (
-            f"{type(model).__name__} cannot be run on {_shapes(inputs)}: "
-            f"{type(error).__name__} in {where.current or 'its forward'}: {_first_line(error)}"
+    refuse(model, [x for x in tree_leaves(plain(inputs)) if isinstance(x, Tensor)])
+    first = _attempt(model, inputs, fake=True, sizes=True)
+    if isinstance(first, Recording):
+        return first
+    last, sizes = first, True
+    if not first.asks_for_values:  # it may be that it takes no subclass of int
+        second = _attempt(model, inputs, fake=True, sizes=False)
+        if isinstance(second, Recording):
+            return replace(second, notes=(first.note_on_integers(),))
+        last, sizes = second, not second.asks_for_values
+    if not _has_values(model):
+        raise last.as_error(model, inputs) from last.error
+    notes = (last.note_on_values(), *(() if sizes else (first.note_on_integers(),)))
+    real = _attempt(model, inputs, fake=False, sizes=sizes)
+    if isinstance(real, Recording):
+        return replace(real, notes=notes)
+    raise real.as_error(model, inputs) from real.error
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A forward pass that did not come to its end."""
+
+    error: Exception
+    module: str
+    """Dotted path of the module whose forward was running, or words for the model's own."""
+    operator: str
+    """Operator that failed, or ""."""
+
+    @property
+    def asks_for_values(self) -> bool:
+        """Whether an operator had no answer but for tensors with values."""
+        return isinstance(self.error, DataDependentOutputException | DynamicOutputShapeException)
+
+    def as_error(self, model: nn.Module, inputs: Inputs) -> TraceError:
+        """What the caller is told."""
+        what = f"{type(self.error).__name__} in {self.module}: {_first_line(self.error)}"
+        if self.asks_for_values:  # where there are some, it was run again
+            what = (
+                f"{self.operator} in {self.module} needs the values of tensors, and the meta "
+                "device has none; build the model on a real one"
+            )
+        return TraceError(f"{type(model).__name__} cannot be run on {_shapes(inputs)}: {what}")
+
+    def note_on_values(self) -> str:
+        """Why real tensors were needed, and what that means."""
+        what = self.operator or f"{type(self.error).__name__} ({_first_line(self.error)})"
+        return (
+            f"recorded on real tensors, because of {what} in {self.module}; branches that depend "
+            "on values are traced for one input only"
         )
-        raise TraceError(message) from error
-    returned = tuple(tape.value(x) for x in tree_flatten(result)[0] if isinstance(x, Tensor))
-    if not returned:
+
+    def note_on_integers(self) -> str:
+        """Why integers could not be followed, and what that means."""
+        return (
+            f"recorded without following integers, because of {type(self.error).__name__} "
+            f"({_first_line(self.error)}) in {self.module}; sizes in the code are taken for fixed"
+        )
+
+
+def _attempt(model: nn.Module, inputs: Inputs, *, fake: bool, sizes: bool) -> Recording | _Failure:
+    """Run a private copy once, on fake or on real tensors, with or without sizes."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
+    private = fake_copy(model, mode) if mode else clone_model(model)
+    tensors = tree_map(lambda x: _private_input(x, mode), plain(inputs))
+    if sizes:
+        trace_attributes(model, private)
+    where = _ModulePath(private)
+    tape = Tape(lambda: where.current or "")
+    before = _named_state(private)
+    state = {name: tape.value(tensor) for name, tensor in before}
+    parameters = frozenset(name for name, _ in private.named_parameters())
+    given = _values(tape, tensors)
+    try:
+        with watch(model), eager(model), mode or nullcontext(), tape, Calls(tape, sizes=sizes):
+            private.eval()  # some merge their weights in it
+            _follow_replaced(tape, before, private)
+            result = call(private, tensors)
+            _follow_replaced(tape, before, private)
+    except TraceError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the model's own code can fail in any way)
+        return _Failure(error, where.current or "its forward", tape.failed)
+    outputs = _returned(model, tape, result)  # it may number tensors that no operator saw
+    return Recording(
+        operators=tuple(tape.operators),
+        shapes=tuple(tape.shapes),
+        state=state,
+        parameters=parameters,
+        inputs=given,
+        outputs=outputs,
+    )
+
+
+def _follow_replaced(tape: Tape, before: list[tuple[str, Tensor]], private: nn.Module) -> None:
+    """Write down that other tensors were put in the places of parameters and buffers."""
+    now = dict(_named_state(private))
+    for name, tensor in before:
+        if name in now and now[name] is not tensor:
+            tape.replace(tensor, now[name])
+
+
+def _private_input(value: Any, mode: FakeTensorMode | None) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return mode.from_tensor(value) if mode else value.detach().clone()
+
+
+def _values(tape: Tape, tree: Any) -> tuple[Value, ...]:
+    return tuple(tape.value(x) for x in tree_leaves(tree) if isinstance(x, Tensor))
+
+
+def _returned(model: nn.Module, tape: Tape, result: Any) -> tuple[Value, ...]:
+    values = _values(tape, result)
+    if not values:
         message = (
             f"{type(model).__name__} returns {type(result).__name__} and no tensor in it, so "
             "nothing could be proven; let it return a tensor, or a tuple, list or dict of tensors"
         )
         raise TraceError(message)
-    return Recording(
-        operators=tuple(tape.operators),
-        shapes=tuple(tuple(tensor.shape) for tensor in tape.tensors),
-        state=state,
-        parameters=frozenset(name for name, _ in private.named_parameters()),
-        inputs=given,
-        outputs=returned,
-    )
+    return values
+
+
+def _has_values(model: nn.Module) -> bool:
+    return not any(tensor.is_meta for tensor in tensors_of(model))
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
@@ -128,51 +200,6 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
 def plain(inputs: Inputs) -> Inputs:
     """Inputs whose tensors torch finds: it knows no mappings but `dict`."""
     return dict(inputs) if isinstance(inputs, Mapping) else inputs
-
-
-@contextmanager
-def quiet_fakes() -> Iterator[None]:
-    """Keep torch from logging the traceback of an error that is raised and dealt with."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    before, logger.disabled = logger.disabled, True
-    try:
-        yield
-    finally:
-        logger.disabled = before
-
-
-class _Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down every operator that reaches the dispatcher."""
-
-    def __init__(self, where: _ModulePath) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operators: list[Operator] = []
-        self.tensors: list[Tensor] = []  # kept alive, so that an id names one tensor
-        self._numbers: dict[int, Value] = {}
-        self._where = where
-
-    def value(self, tensor: Tensor) -> Value:
-        """Return the number of a tensor, giving it the next one when it is new."""
-        if id(tensor) not in self._numbers:
-            self._numbers[id(tensor)] = Value(len(self.tensors))
-            self.tensors.append(tensor)
-        return self._numbers[id(tensor)]
-
-    def __torch_dispatch__(
-        self,
-        func: OpOverload,
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func.namespace == "prim":  # bookkeeping such as prim.device
-            return result
-        arguments = _positional(func, args, kwargs or {})
-        numbered = tree_map(lambda x: self.value(x) if isinstance(x, Tensor) else x, arguments)
-        outputs = tuple(self.value(x) for x in tree_flatten(result)[0] if isinstance(x, Tensor))
-        self.operators.append(Operator(func, numbered, outputs, self._where.current or ""))
-        return result
 
 
 class _ModulePath:
@@ -205,16 +232,8 @@ def _named_state(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
-def _positional(
-    func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[Any, ...]:
-    """All arguments in the order of the operator's schema, defaults filled in."""
-    rest = func._schema.arguments[len(args) :]
-    return (*args, *(kwargs.get(a.name, a.default_value) for a in rest))
-
-
 def _shapes(inputs: Inputs) -> str:
-    tensors = [x for x in tree_flatten(plain(inputs))[0] if isinstance(x, Tensor)]
+    tensors = [x for x in tree_leaves(plain(inputs)) if isinstance(x, Tensor)]
     listed = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
     return f"inputs of shape {listed}" if listed else "inputs without a tensor"
 

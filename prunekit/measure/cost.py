@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from prunekit.errors import MeasureError
-from prunekit.graph import fake_copy, quiet_fakes
+from prunekit.graph import clone_model, fake_copy, quiet_fakes
 from prunekit.measure.mode import placement
 
 
@@ -40,30 +40,41 @@ def count_params(model: nn.Module) -> int:
 
 
 def measure_cost(
-    model: nn.Module, *, scale: int, output_size: tuple[int, int] = (1280, 720)
+    model: nn.Module,
+    *,
+    scale: int,
+    output_size: tuple[int, int] = (1280, 720),
+    with_values: bool = False,
 ) -> Cost:
-    """Count the cost of one RGB image at an output size (width, height), as papers state it."""
+    """Count the cost of one RGB image at an output size (width, height), as papers state it.
+
+    `with_values` runs a real copy of the network, for those whose course depends on values.
+    """
     width, height = (side // scale for side in output_size)
     _, dtype = placement(model)
-    macs = count_macs(model, (torch.empty((1, 3, height, width), dtype=dtype, device="meta"),))
+    image = torch.empty((1, 3, height, width), dtype=dtype, device="meta")
+    macs = count_macs(model, (image,), with_values=with_values)
     return Cost(count_params(model), macs, (width, height), output_size)
 
 
-def count_macs(model: nn.Module, inputs: tuple[Tensor, ...]) -> int:
+def count_macs(model: nn.Module, inputs: tuple[Tensor, ...], *, with_values: bool = False) -> int:
     """Count multiply-accumulates in evaluation mode; only the shapes of the inputs matter.
 
-    The network is not run and not touched: a copy of its structure without weights is. Raises
-    `MeasureError` if its course depends on values.
+    The network is not run and not touched: a copy of its structure without weights is, or with
+    them where values are asked for (`with_values`; its input is grey then). Raises `MeasureError`
+    if its course depends on values otherwise.
     """
     device, _ = placement(model)
-    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    fake = None if with_values else FakeTensorMode(allow_non_fake_inputs=True)
     try:
-        hollow = fake_copy(model, fake).eval()
+        copied = fake_copy(model, fake) if fake else clone_model(model)
+        hollow = copied.eval().requires_grad_(requires_grad=False)
         with ExitStack() as around:
             for context in (fake, torch.no_grad(), _plain_attention(), quiet_fakes()):
-                around.enter_context(context)
+                if context is not None:
+                    around.enter_context(context)
             counter = around.enter_context(FlopCounterMode(display=False))
-            hollow(*(torch.empty_like(tensor, device=device) for tensor in inputs))
+            hollow(*(torch.full_like(tensor, 0.5, device=device) for tensor in inputs))
     except Exception as error:  # the network's own code can fail in any way
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
         message = (

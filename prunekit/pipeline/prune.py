@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["PruneResult", "prune"]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from prunekit.data.pairs import ImagePair
 from prunekit.errors import DataError, MeasureError, RecipeError
-from prunekit.graph import ChannelGraph, Inputs, check_traceable, clone_model, own_randomness
+from prunekit.graph import (
+    Attention,
+    ChannelGraph,
+    Inputs,
+    Rule,
+    check_traceable,
+    clone_model,
+    own_randomness,
+    unwrap,
+)
 from prunekit.measure.cost import Cost
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
@@ -60,6 +69,9 @@ def prune(
     recipe: str | Path | Mapping[str, object] | Recipe,
     example_inputs: Inputs | None = None,
     *,
+    attention: Attention = "head_dim",
+    rules: Mapping[str, Rule] | None = None,
+    opaque: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> PruneResult:
     """Run the stages of a recipe on a network, which stays as it is.
@@ -71,6 +83,9 @@ def prune(
             `{"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}`.
         example_inputs: a tensor, a sequence of positional or a mapping of keyword arguments;
             one RGB image of 48x48 pixels if not given.
+        attention: what of an attention may shrink, as in `prunekit.trace`.
+        rules: rules of operators of your own, as in `prunekit.trace`.
+        opaque: globs on modules that stay as they are, as in `prunekit.trace`.
         progress: told what is going on.
 
     Raises:
@@ -78,11 +93,13 @@ def prune(
     """
     read = load_recipe(recipe)
     check_traceable(model)
+    model = unwrap(model)
     journal = Journal(progress or Silent())
     with own_randomness(model):
         inputs = _inputs(model, read) if example_inputs is None else example_inputs
-        graph = stages.read_graph(model, inputs, progress=journal)
-        job = _Job(model, read, inputs, graph, journal)
+        options = stages.TraceOptions(attention, rules, opaque)
+        graph = stages.read_graph(model, inputs, options, progress=journal)
+        job = _Job(model, read, inputs, options, graph, journal)
         images = _load_images(job)
         done = _run_stages(job, images.get("training", []))
         found = _measure(job, done, images.get("held-out", []))
@@ -97,6 +114,7 @@ class _Job:
     dense: nn.Module
     recipe: Recipe
     inputs: Inputs
+    options: stages.TraceOptions
     graph: ChannelGraph
     """Of the dense network."""
     journal: Journal
@@ -128,7 +146,9 @@ def _run_stages(job: _Job, pairs: list[ImagePair]) -> _Done:
 def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
     untouched = done.model is job.dense
     graph = (
-        job.graph if untouched else stages.read_graph(done.model, job.inputs, progress=job.journal)
+        job.graph
+        if untouched
+        else stages.read_graph(done.model, job.inputs, job.options, progress=job.journal)
     )
     pruned = stages.prune(
         done.model, graph, section, job.inputs, seed=job.recipe.seed, progress=job.journal
@@ -185,7 +205,9 @@ def _count(
     except MeasureError as error:
         height, width = job.graph.output_shapes[0][-2:]
         job.journal.warn(f"{error}; macs are stated for {width}x{height} output pixels instead")
-        return stages.count(networks, scale=scale, output_size=(width, height))
+        asks = bool(job.graph.notes)
+        size = (width, height)
+        return stages.count(networks, scale=scale, output_size=size, with_values=asks)
 
 
 def _inputs(model: nn.Module, recipe: Recipe) -> Tensor:

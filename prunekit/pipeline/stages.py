@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "Pruned",
+    "TraceOptions",
     "count",
     "count_otherwise",
     "evaluate_all",
@@ -14,14 +15,14 @@ __all__ = [
     "train",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from prunekit.data.pairs import Folder, ImagePair, Photographs, load_pairs
-from prunekit.graph import ChannelGraph, Inputs, trace
+from prunekit.graph import Attention, ChannelGraph, Inputs, Rule, trace
 from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
@@ -45,10 +46,27 @@ class Pruned:
     verification: Verification
 
 
-def read_graph(model: nn.Module, inputs: Inputs, *, progress: Progress) -> ChannelGraph:
+@dataclass(frozen=True)
+class TraceOptions:
+    """How a network is traced; see `prunekit.trace`."""
+
+    attention: Attention = "head_dim"
+    rules: Mapping[str, Rule] | None = None
+    opaque: Sequence[str] = ()
+
+
+def read_graph(
+    model: nn.Module, inputs: Inputs, options: TraceOptions, *, progress: Progress
+) -> ChannelGraph:
     """Trace a network."""
     progress.start("trace")
-    graph = trace(model, inputs)
+    graph = trace(
+        model,
+        inputs,
+        attention=options.attention,
+        rules=options.rules,
+        opaque=options.opaque,
+    )
     progress.finish(f"{graph.operators} operators, {len(graph.groups)} groups")
     return graph
 
@@ -129,10 +147,20 @@ def evaluate_all(
 
 
 def count(
-    models: Mapping[str, nn.Module], *, scale: int, output_size: tuple[int, int]
+    models: Mapping[str, nn.Module],
+    *,
+    scale: int,
+    output_size: tuple[int, int],
+    with_values: bool = False,
 ) -> dict[str, Cost]:
-    """Parameters and multiply-accumulates at an output size (width, height); nothing is run."""
-    return {n: measure_cost(m, scale=scale, output_size=output_size) for n, m in models.items()}
+    """Parameters and multiply-accumulates at an output size (width, height).
+
+    Nothing is run but where values are asked for.
+    """
+    return {
+        name: measure_cost(model, scale=scale, output_size=output_size, with_values=with_values)
+        for name, model in models.items()
+    }
 
 
 def count_otherwise(

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import SurgeryError
-from prunekit.graph import copy_with, fingerprint, like, tensors_of
+from prunekit.graph import copy_with, fingerprint, like, tensors_of, unwrap
 from prunekit.plan import Plan, TensorPlan
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def apply(plan: Plan, model: Model) -> Model:
-    """Return a slim copy of the model.
+def apply(plan: Plan, model: nn.Module) -> nn.Module:
+    """Return a slim copy of the model; of a wrapper such as `nn.DataParallel`, the module inside.
 
     Hooks, devices, types, `requires_grad` and training mode are kept; gradients are not. The
     model is untouched, and each tensor is copied once.
@@ -26,6 +26,7 @@ def apply(plan: Plan, model: Model) -> Model:
         SurgeryError: the plan was made for another network, or an attribute does not hold the
             size that the plan expects.
     """
+    model = unwrap(model)
     if fingerprint(model) != plan.fingerprint:
         message = (
             f"the plan was made for another network than this {type(model).__name__}: class, or "

@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from safetensors import safe_open
@@ -28,8 +27,6 @@ _FORMAT = "prunekit-slim/1"
 
 _KEY = "prunekit"
 """Key of the metadata that holds format, plan, network and digest, as JSON."""
-
-Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ def read_slim(path: Path) -> SlimFile:
     return _checked(file, described, tensors)
 
 
-def load_slim(path: Path, model: Model) -> Model:
+def load_slim(path: Path, model: nn.Module) -> nn.Module:
     """Turn a fresh dense network into the slim one of a file; the model given is untouched.
 
     Raises:
@@ -105,7 +102,7 @@ def load_slim(path: Path, model: Model) -> Model:
     return slim
 
 
-def _of_stored_type(slim: Model, tensors: Mapping[str, Tensor]) -> Model:
+def _of_stored_type(slim: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Convert a network that was converted as a whole before it was saved, such as by `half()`."""
     types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
     return slim.to(types.pop()) if len(types) == 1 else slim

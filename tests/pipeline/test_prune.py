@@ -399,3 +399,31 @@ def test_a_network_that_writes_and_draws_leaves_inputs_and_generators_alone(imag
     assert torch.equal(torch.get_rng_state(), states[0])
     assert random.getstate() == states[1]
     assert np.array_equal(np.random.get_state()[1], numbers)  # noqa: NPY002
+
+
+class Asking(nn.Module):
+    """Its forward asks for a value, so that nothing can be traced without values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 16), conv(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.head(x) * float(x.mean().item()))
+
+
+SMALL = {"prune": {"method": "filter", "target": {"channel_ratio": 0.5}, "min_width": 4}}
+
+
+def test_a_network_that_asks_for_values_is_pruned_and_counted(image):
+    result = prunekit.prune(Asking(), SMALL, image)
+    assert result.report.proof.passed
+    assert [group.width - len(group.kept) for group in result.plan.groups] == [8]
+    assert result.plan.macs[1] * 2 == result.plan.macs[0]
+
+
+def test_how_to_trace_is_handed_on(image):
+    with pytest.raises(PlanError, match="declared opaque"):
+        prunekit.prune(Asking(), SMALL, image, opaque=["head"])
+    with pytest.raises(TraceError, match="attention='none' is no choice"):
+        prunekit.prune(Asking(), SMALL, image, attention="none")

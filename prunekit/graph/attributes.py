@@ -1,0 +1,101 @@
+"""Exchange the integers that modules hold by integers that remember their attribute."""
+
+from __future__ import annotations
+
+__all__ = ["trace_attributes"]
+
+import argparse
+import dataclasses
+import types
+from collections.abc import MutableMapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from prunekit.graph.integers import Attribute, Size
+
+_STOPS = (nn.Module, torch.Tensor, type)
+"""What is traced under its own name, or not at all."""
+
+
+def trace_attributes(model: nn.Module, private: nn.Module) -> None:
+    """Exchange every plain integer that the modules of a private copy hold, in place.
+
+    Found are integers in attributes, lists, tuples and dictionaries, and in the attributes of
+    dataclasses, namespaces and objects from the packages of the model's own modules, at any depth.
+    torch's own layers keep theirs: operator rules know them by name.
+
+    Args:
+        model: the model; what the copy shares with it stays as it is.
+        private: its copy.
+    """
+    packages = {_package(module) for module in model.modules()} - {"einops", "torch"}
+    originals = dict(model.named_modules())
+    inherited = vars(nn.Module()).keys()
+    seen: set[int] = set()
+    for name, module in private.named_modules():
+        if type(module).__module__.startswith("torch.nn."):
+            continue
+        walk = _Walk(name, packages, seen)
+        attributes = vars(module)
+        for key in [key for key in attributes if key not in inherited]:
+            attributes[key] = walk.traced(attributes[key], vars(originals[name]).get(key), key)
+        if _package(module) == "einops" and "axes_lengths" in attributes:  # kept there twice
+            attributes["_axes_lengths"] = tuple(attributes["axes_lengths"].items())
+
+
+class _Walk:
+    """The way through the attributes of one module."""
+
+    def __init__(self, module: str, packages: set[str], seen: set[int]) -> None:
+        self._module = module
+        self._packages = packages
+        self._seen = seen  # ids of containers, which may hold each other
+
+    def traced(self, value: Any, original: Any, path: str) -> Any:
+        """What to put in the place of a value that was copied from `original`."""
+        if type(value) is int:
+            return Size(value, Attribute(self._module, path))
+        if isinstance(value, tuple):
+            return self._tuple(value, original, path)
+        if isinstance(value, _STOPS) or id(value) in self._seen:
+            return value
+        if type(value) is not type(original) or value is original:  # the caller's own
+            return value
+        if isinstance(value, list | MutableMapping) or self._is_record(value):
+            self._seen.add(id(value))
+            self._container(value, original, path)
+        return value
+
+    def _tuple(self, value: tuple[Any, ...], original: Any, path: str) -> tuple[Any, ...]:
+        before = original if isinstance(original, tuple) and len(original) == len(value) else value
+        items = [
+            self.traced(item, other, f"{path}[{i}]")
+            for i, (item, other) in enumerate(zip(value, before, strict=True))
+        ]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        if type(value) in (tuple, torch.Size):
+            return type(value)(items)
+        return value._make(items) if hasattr(value, "_make") else value
+
+    def _container(self, value: Any, original: Any, path: str) -> None:
+        if isinstance(value, list):
+            for i, (item, other) in enumerate(zip(value, original, strict=False)):
+                value[i] = self.traced(item, other, f"{path}[{i}]")
+        elif isinstance(value, MutableMapping):
+            for key in list(value):
+                value[key] = self.traced(value[key], original.get(key), f"{path}[{key!r}]")
+        for key, item in list(getattr(value, "__dict__", {}).items()):
+            vars(value)[key] = self.traced(item, vars(original).get(key), f"{path}.{key}")
+
+    def _is_record(self, value: Any) -> bool:
+        known = dataclasses.is_dataclass(value) or isinstance(
+            value, argparse.Namespace | types.SimpleNamespace
+        )
+        return hasattr(value, "__dict__") and (known or _package(value) in self._packages)
+
+
+def _package(value: object) -> str:
+    return type(value).__module__.partition(".")[0]

@@ -1,0 +1,134 @@
+"""Walk a recording once: every operator adds what it says of the labels."""
+
+from __future__ import annotations
+
+__all__ = ["Walk", "walk"]
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from prunekit.graph.labels import Facts, Reason
+from prunekit.graph.record import Recording
+from prunekit.graph.rules import Axes, Call, Contraction, Rule, apply_rule
+
+_CHANNELS = -3
+"""Where the channels of an image are, with or without a batch."""
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What the operators said, and the axes of every value."""
+
+    facts: Facts
+    known: Mapping[int, Axes]
+    """Axes of every value while the operators ran, by its number."""
+    state: Mapping[str, Axes]
+    """Axes of every parameter and buffer."""
+    contractions: tuple[Contraction, ...]
+    counted: tuple[int, ...]
+    """How many contractions there were after each operator."""
+
+
+def walk(
+    recording: Recording,
+    rules: Mapping[str, Rule],
+    *,
+    positions: Collection[str] = (),
+    layers: Collection[str] = (),
+    opaque: Sequence[str] = (),
+) -> Walk:
+    """Apply the rule of every operator.
+
+    Args:
+        recording: what was called.
+        rules: by name of the operator.
+        positions: buffers of whole numbers or truth values, whose axes are no channels.
+        layers: paths of torch's own layers.
+        opaque: globs on paths of modules that are taken for unknown.
+    """
+    facts = Facts()
+    known = _Known(recording.shapes)
+    state = {n: facts.axes(recording.shapes[v.index]) for n, v in recording.state.items()}
+    for name, value in recording.state.items():
+        if name not in positions:
+            known[value.index] = state[name]
+    _name_images(facts, recording, known)
+    read = {v.index for operator in recording.operators for v in operator.operands}
+    read |= {value.index for value in recording.outputs}
+    contractions: list[Contraction] = []
+    counted = []
+    closed = _Opaque(opaque)
+    for operator in recording.operators:
+        call = Call(operator, recording.shapes, known, read, layers, facts, contractions)
+        if closed.holds(operator.module):
+            outputs = call.freeze_all("module that the caller declared opaque", "opaque")
+        else:
+            outputs = apply_rule(call, rules)
+        for output, axes in zip(operator.outputs, outputs, strict=True):
+            known[output.index] = axes
+        counted.append(len(contractions))
+    for output in recording.outputs:
+        for axis in known[output.index]:
+            facts.freeze(axis, Reason("output of the model", cause="image"))
+    _freeze_state(facts, recording, state, read, positions)
+    return Walk(facts, known, state, tuple(contractions), tuple(counted))
+
+
+def _name_images(facts: Facts, recording: Recording, known: dict[int, Axes]) -> None:
+    """Channels of an input are labelled although they stay, so that what meets them learns why."""
+    for value in recording.inputs:
+        shape = recording.shapes[value.index]
+        if len(shape) < -_CHANNELS or value.index in known:
+            continue
+        axes = list(known[value.index])
+        (axes[_CHANNELS],) = facts.axes((shape[_CHANNELS],))
+        facts.freeze(axes[_CHANNELS], Reason("input of the model", cause="image"))
+        known[value.index] = tuple(axes)
+
+
+def _freeze_state(
+    facts: Facts,
+    recording: Recording,
+    state: Mapping[str, Axes],
+    read: Collection[int],
+    positions: Collection[str],
+) -> None:
+    """What is read only in training belongs with nobody knows what; positions are no channels."""
+    for name, value in recording.state.items():
+        reason = None
+        if name in positions:
+            reason = Reason("holds positions", cause="space")
+        elif value.index not in read:
+            reason = Reason("not read in evaluation mode", cause="unread")
+        for axis in state[name] if reason else ():
+            assert reason is not None
+            facts.freeze(axis, reason)
+
+
+class _Known(dict[int, "Axes"]):
+    """Axes by value; what no operator made (constants in the code) is of fixed size."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self._shapes = shapes
+
+    def __missing__(self, index: int) -> Axes:
+        return (None,) * len(self._shapes[index])
+
+
+class _Opaque:
+    """Modules that the caller declared opaque, with all that is in them."""
+
+    def __init__(self, globs: Sequence[str]) -> None:
+        self._globs = globs
+        self._answers: dict[str, bool] = {}
+
+    def holds(self, module: str) -> bool:
+        if not self._globs:
+            return False
+        if module not in self._answers:
+            parts = module.split(".")
+            paths = [".".join(parts[: n + 1]) for n in range(len(parts))]
+            self._answers[module] = any(fnmatchcase(p, g) for p in paths for g in self._globs)
+        return self._answers[module]

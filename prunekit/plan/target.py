@@ -1,0 +1,31 @@
+"""What a plan must meet, and how it is spread over the groups."""
+
+from __future__ import annotations
+
+__all__ = ["Policy", "Target"]
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a plan must meet: at least this share of something is removed."""
+
+    kind: Literal["channel_ratio", "macs_ratio", "params_ratio"]
+    ratio: float
+    """Share removed, above 0 and below 1."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How a target is spread over the groups."""
+
+    allocation: Literal["local", "global"] = "local"
+    """The same share of every group, or one ranking of all units."""
+    round_to: int = 8
+    """Widths that change become multiples of this."""
+    min_width: int = 8
+    """No group gets narrower."""
+    protect: tuple[str, ...] = ()
+    """Globs on names of groups or tensors that stay whole."""
