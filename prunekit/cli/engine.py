@@ -5,11 +5,24 @@
 
 from __future__ import annotations
 
-__all__ = ["network_names", "preview", "render", "run", "sentences", "trace_model"]
+__all__ = [
+    "network_json",
+    "network_names",
+    "network_page",
+    "network_tree",
+    "preview",
+    "render",
+    "run",
+    "sentences",
+    "trace_checkpoint",
+    "trace_model",
+]
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.tree import Tree
 
 from prunekit.progress import Progress
 from prunekit.recipe import ModelSection, Recipe
@@ -46,6 +59,34 @@ def trace_model(model: ModelSection) -> ChannelGraph:
     from prunekit import pipeline
 
     return pipeline.inspect(model)
+
+
+def trace_checkpoint(path: Path, input_shape: tuple[int, ...] | None) -> ChannelGraph:
+    """Build the network of a checkpoint and trace its channel graph."""
+    from prunekit.pipeline.checkpoint import inspect_checkpoint
+
+    return inspect_checkpoint(path, input_shape)
+
+
+def network_tree(name: str, graph: ChannelGraph, *, everything: bool, ascii_only: bool) -> Tree:
+    """Return the tree of a traced network."""
+    from prunekit.report.network import to_network_tree
+
+    return to_network_tree(name, graph, everything=everything, ascii_only=ascii_only)
+
+
+def network_json(name: str, graph: ChannelGraph) -> str:
+    """Return everything that is known of a traced network."""
+    from prunekit.report.network import to_network_json
+
+    return to_network_json(name, graph)
+
+
+def network_page(name: str, graph: ChannelGraph) -> str:
+    """Return the page that draws a traced network."""
+    from prunekit.report.network import to_network_page
+
+    return to_network_page(name, graph)
 
 
 def render(report: Report) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["build_network", "choose_device", "example_input"]
+__all__ = ["build_network", "choose_device", "example_input", "read_state"]
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +54,7 @@ def example_input(shape: tuple[int, ...], like: nn.Module) -> Tensor:
     try:
         noise = torch.rand(shape, generator=torch.Generator().manual_seed(0))
         return noise.to(parameter.device, parameter.dtype)
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, TypeError) as error:  # the last for a size past 64 bits
         message = f"there is no room for an input of shape {shape}; lower model.input_shape"
         raise RecipeError(message) from error
 
@@ -74,7 +74,7 @@ def _call_factory(reference: str, arguments: Mapping[str, object]) -> nn.Module:
 
 
 def _load_weights(model: nn.Module, path: Path) -> None:
-    state = _read_state(path)
+    state = read_state(path)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -85,7 +85,8 @@ def _load_weights(model: nn.Module, path: Path) -> None:
         raise FileFormatError(message) from error
 
 
-def _read_state(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: Path) -> Mapping[str, Tensor]:
+    """Read a state dict, without unpickling objects; `FileFormatError` for anything else."""
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
