@@ -18,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from prunekit.measure import environment
+from prunekit.measure.environment import environment
 from tests.laws.faults import FAULTS, Fault
 from tests.laws.symptoms import symptom
 from tests.nets import NETS, Net
