@@ -25,9 +25,6 @@ from prunekit.graph.compare import (
 from prunekit.graph.groups import ChannelGroup
 from prunekit.graph.record import Inputs
 
-_SHARE = 1e-8
-"""Of the largest value in float64: what rounding may make; a missed coupling makes far more."""
-
 
 @dataclass(frozen=True)
 class LawResult:
@@ -123,28 +120,11 @@ class _Trial:
         self, orders: _Orders, expected: Sequence[Tensor], dtype: torch.dtype | None
     ) -> Difference:
         reversed_model = edited_copy(self._model, _permutation(orders), dtype)
-        return _of_the_largest(expected, run(reversed_model, self._inputs, dtype))
+        return compare(expected, run(reversed_model, self._inputs, dtype))
 
     def _is_double(self) -> bool:
         parameters = self._model.parameters()
         return all(p.dtype == torch.float64 for p in parameters if p.is_floating_point())
-
-
-def _of_the_largest(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> Difference:
-    """Compare; in float64 rounding is a share of the largest value, since small ones cancel.
-
-    Some networks cast to float32 inside, and generic weights make their values large.
-    """
-    difference = compare(expected, actual)
-    if difference.passed or difference.dtype != "float64":
-        return difference
-    largest = max(float(x.abs().max()) for x in expected if x.numel())
-    limit = max(difference.limit, _SHARE * largest)
-    if difference.max_error == float("inf"):  # another shape, or not finite
-        return difference
-    pairs = zip(expected, actual, strict=True)
-    gap = max(float((a - b).abs().max()) for a, b in pairs if a.numel())
-    return Difference(gap, limit, difference.dtype)
 
 
 def _permutation(orders: _Orders) -> Edit:
