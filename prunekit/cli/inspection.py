@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["inspect"]
 
 import os
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,7 +76,8 @@ def inspect(
             check_page(page, option="--html", inputs=[Path(model)])
         with open_progress(quiet=as_json) as progress:
             progress.start("trace")
-            graph = trace()
+            with redirect_stdout(sys.stderr):  # what the network's own code prints
+                graph = trace()
             progress.finish(f"{graph.operators} operators")
         if page is not None:
             write_page(page, engine.network_page(model, graph), option="--html")

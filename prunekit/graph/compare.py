@@ -9,6 +9,7 @@ __all__ = [
     "edited_copy",
     "generic",
     "generic_inputs",
+    "rounded_once",
     "run",
     "runs",
 ]
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from prunekit.graph.copying import copy_with, like, tensors_of
+from prunekit.graph.precision import doubled, is_double
 from prunekit.graph.randomness import own_randomness
 from prunekit.graph.record import Inputs, call, plain
 
@@ -35,6 +37,9 @@ _TOLERANCES = {
     torch.complex128: (1e-7, 1e-7),
 }
 """Relative and absolute tolerance, those of `torch.testing.assert_close`."""
+
+_ROUNDING = 1e-15
+"""Relative change that stands for rounding in float64, nine times its unit roundoff."""
 
 Edit = Callable[[str, Tensor], Tensor]
 """A new tensor from the name and value of a parameter or buffer."""
@@ -81,7 +86,20 @@ def edited_copy(model: nn.Module, edit: Edit, dtype: torch.dtype | None = None) 
 
 
 def run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> list[Tensor]:
-    """All tensors that a model returns; random numbers in it are drawn from a fixed seed."""
+    """All tensors that a model returns; random numbers in it are drawn from a fixed seed.
+
+    A model in float64 computes in it throughout, if its code runs so.
+    """
+    if dtype == torch.float64 or (dtype is None and is_double(model)):
+        try:
+            with doubled():
+                return _run(model, inputs, dtype)
+        except Exception:  # noqa: BLE001 - the model's own code can fail in any way
+            return _run(model, inputs, dtype)
+    return _run(model, inputs, dtype)
+
+
+def _run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None) -> list[Tensor]:
     private = tree_map(lambda x: _converted(x, dtype), plain(inputs))
     with torch.no_grad(), own_randomness(model):
         result = call(model, private)
@@ -97,12 +115,12 @@ def runs(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> 
     return True
 
 
-def generic(model: nn.Module) -> Edit:
+def generic(model: nn.Module, gain: float = 1.0) -> Edit:
     """An edit that gives every trained parameter generic values, always the same ones.
 
     What a network computes with its own weights may hide a mistake: a gate that is still zero, a
-    body that adds next to nothing. Matrices and kernels keep the variance of their input, vectors
-    are around a half. Buffers and fixed parameters stay.
+    body that adds next to nothing. Matrices and kernels keep the variance of their input times
+    `gain` squared, vectors are around a half. Buffers and fixed parameters stay.
     """
     trained = {name for name, p in model.named_parameters() if p.requires_grad}
 
@@ -115,10 +133,19 @@ def generic(model: nn.Module) -> Edit:
         else:
             fan_in = max(1, tensor[0].numel())
             fresh = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-            fresh /= fan_in**0.5
+            fresh *= gain / fan_in**0.5
         return fresh.to(tensor)
 
     return values
+
+
+def rounded_once(_: str, tensor: Tensor) -> Tensor:
+    """An edit that moves every value by a few of the last bits of float64."""
+    if tensor.dtype != torch.float64:
+        return tensor
+    generator = torch.Generator().manual_seed(tensor.numel())
+    noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+    return tensor * (1 + _ROUNDING * noise.to(tensor.device))
 
 
 def generic_inputs(inputs: Inputs) -> Inputs:

@@ -21,10 +21,10 @@ from prunekit.graph.counts import SizeRule, narrower
 from prunekit.graph.flow import Flow, Step, find_steps
 from prunekit.graph.groups import ChannelGroup, FrozenAxis
 from prunekit.graph.lengths import SizeField, Term
-from prunekit.graph.record import Inputs, plain, record
+from prunekit.graph.record import Inputs, Recording, plain, record
 from prunekit.graph.rules import RULES, Rule
 from prunekit.graph.solve import Attention
-from prunekit.graph.structure import find_structure
+from prunekit.graph.structure import Structure, find_structure
 from prunekit.graph.verify import LawResult, check_reversal
 from prunekit.graph.walk import walk
 
@@ -195,7 +195,10 @@ def trace(
         layers=_layers(model),
         opaque=opaque,
     )
-    structure = find_structure(recording, walked, model, attention)
+    return _graph(recording, find_structure(recording, walked, model, attention), model)
+
+
+def _graph(recording: Recording, structure: Structure, model: nn.Module) -> ChannelGraph:
     return ChannelGraph(
         groups=structure.groups,
         frozen=structure.frozen,
@@ -226,13 +229,7 @@ def _check_options(
     if not isinstance(rules, Mapping):  # callers without a type checker
         message = f"rules={rules!r}: give a mapping, such as {{'mylib.op': rule}}"  # type: ignore[unreachable]
         raise TraceError(message)
-    for name, rule in rules.items():
-        if not isinstance(name, str) or "." not in name or not callable(rule):
-            message = (
-                f"rules={{{name!r}: ...}}: a rule is a function, under the name of its operator "
-                "with the library before it, such as 'mylib.op'"
-            )
-            raise TraceError(message)
+    _check_rules(rules)
     if isinstance(opaque, str) or not isinstance(opaque, Sequence):
         message = f"opaque={opaque!r}: give a list of globs, such as [{opaque!r}]"
         raise TraceError(message)
@@ -240,6 +237,23 @@ def _check_options(
     for glob in map(str, opaque):
         if not any(fnmatchcase(path, glob) for path in paths):
             message = f"opaque: '{glob}' matches no module{did_you_mean(glob, paths)}"
+            raise TraceError(message)
+
+
+def _check_rules(rules: Mapping[str, Rule]) -> None:
+    for name, rule in rules.items():
+        if not isinstance(name, str) or "." not in name or not callable(rule):
+            message = (
+                f"rules={{{name!r}: ...}}: a rule is a function, under the name of its operator "
+                "with the library before it, such as 'mylib.op'"
+            )
+            raise TraceError(message)
+        library, operator = name.split(".", 1)
+        if not hasattr(getattr(torch.ops, library), operator):
+            message = (
+                f"rules: torch has no operator '{name}'; import what registers it before, and give "
+                "its name without overload"
+            )
             raise TraceError(message)
 
 

@@ -21,7 +21,11 @@ _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 
 def refuse(model: nn.Module, inputs: Iterable[Tensor]) -> None:
     """Raise `TraceError` for what would fail in torch in ways that are hard to read."""
+    inputs = tuple(inputs)
     name = type(model).__name__
+    for shape in (tuple(tensor.shape) for tensor in inputs if not tensor.numel()):
+        message = f"an input of shape {shape} holds no values; give at least one of each axis"
+        raise TraceError(message)
     state = [*model.named_parameters(), *model.named_buffers()]
     for path in (path for path, tensor in state if is_lazy(tensor)):
         message = (

@@ -63,7 +63,7 @@ def _call_factory(reference: str, arguments: Mapping[str, object]) -> nn.Module:
     factory = import_factory(reference)
     try:
         model = factory(**arguments)
-    except Exception as error:  # the user's own code can fail in any way
+    except (Exception, SystemExit) as error:  # the user's own code can fail in any way
         message = f"factory '{reference}' raised {type(error).__name__}: {error}"
         raise RecipeError(message) from error
     if not isinstance(model, nn.Module):

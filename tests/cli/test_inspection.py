@@ -243,3 +243,20 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     )
     assert "error" not in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_network_prints_stays_out_of_the_json(tmp_path):
+    (tmp_path / "chatty.py").write_text(
+        "import torch\n"
+        "class Chatty(torch.nn.Conv2d):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(3, 3, 3, padding=1)\n"
+        "    def forward(self, x):\n"
+        "        print('here I am')\n"
+        "        return super().forward(x)\n"
+    )
+    done = run("inspect", "chatty:Chatty", "--json", cwd=tmp_path)
+
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["operators"] > 0
+    assert "here I am" in done.stderr

@@ -66,6 +66,8 @@ def test_a_graph_is_proven_on_its_own_network_and_inputs_only(image):
         ({"rules": [pointwise]}, "give a mapping"),
         ({"rules": {1: pointwise}}, "a rule is a function"),
         ({"rules": {"aten.relu": "pointwise"}}, "a rule is a function"),
+        ({"rules": {"aten.relou": pointwise}}, "no operator 'aten.relou'; import what"),
+        ({"rules": {"mylib.op": pointwise}}, "no operator 'mylib.op'; import what registers"),
         ({"opaque": "head"}, "give a list of globs"),
         ({"opaque": ["haed"]}, "matches no module; did you mean 'head'"),
     ],

@@ -49,6 +49,7 @@ class Inner(nn.Module):
         (Net(lambda _, x: x.view(2, 7)), image(), r"Net cannot be run on inputs of shape \(1, 3, "),
         (conv(3, 3), torch.rand(1, 4, 12, 12), r"inputs of shape \(1, 4, 12, 12\): RuntimeError"),
         (conv(3, 3), torch.zeros(1, 3, 12, 12, dtype=torch.int64), "RuntimeError in its forward: "),
+        (conv(3, 3), torch.rand(0, 3, 8, 8), r"an input of shape \(0, 3, 8, 8\) holds no values"),
         (conv(3, 3), (), "inputs without a tensor: TypeError in its forward: "),
         (conv(3, 3), {"picture": image()}, "TypeError in its forward: .*'picture'"),
         (Net(yields), image(), "Net cannot be run on inputs"),

@@ -134,6 +134,10 @@ def raising(**_: object) -> nn.Module:
     raise LookupError("no such thing")  # noqa: EM101, TRY003 (a user's factory)
 
 
+def leaving(**_: object) -> nn.Module:
+    raise SystemExit(3)
+
+
 def test_a_factory_is_called_with_its_arguments():
     net = build_network(ModelSection(factory="prunekit.nets:EDSR", arguments=SIZE))
     assert isinstance(net, EDSR)
@@ -145,6 +149,7 @@ def test_a_factory_is_called_with_its_arguments():
     ("factory", "arguments", "told"),
     [
         ("tests.pipeline.test_build:raising", {}, "raised LookupError: no such thing"),
+        ("tests.pipeline.test_build:leaving", {}, "raised SystemExit: 3"),
         ("prunekit.nets:EDSR", {"depth": 3}, "raised TypeError: "),
         ("prunekit.nets:names", {}, r"returned a list where a torch\.nn\.Module is needed"),
     ],
