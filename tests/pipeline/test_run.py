@@ -193,6 +193,11 @@ train: {steps: 1000000, batch_size: 1, patch_size: 8}
 """
 
 
+def _listen() -> None:
+    """Hear Ctrl-C also where a shell that put the tests in the background turned it off."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def started(folder: Path) -> subprocess.Popen[str]:
     """A run that is being trained."""
     process = subprocess.Popen(
@@ -202,6 +207,7 @@ def started(folder: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
+        preexec_fn=_listen,  # noqa: PLW1509 (no threads here)
     )
     for line in process.stderr:
         if "verify" in line and "done" in line:
