@@ -12,6 +12,7 @@ __all__ = [
     "PrunekitError",
     "Recipe",
     "__version__",
+    "export",
     "load",
     "prune",
     "trace",
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from prunekit.pipeline import PruneResult, load, prune
     from prunekit.plan import Plan
     from prunekit.recipe import Recipe
+    from prunekit.surgery import export
 
 _HOMES = {
     "ChannelGraph": "prunekit.graph",
     "Plan": "prunekit.plan",
     "PruneResult": "prunekit.pipeline",
     "Recipe": "prunekit.recipe",
+    "export": "prunekit.surgery",
     "load": "prunekit.pipeline",
     "prune": "prunekit.pipeline",
     "trace": "prunekit.graph",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "DataError",
+    "ExportError",
     "FileFormatError",
     "MeasureError",
     "PlanError",
@@ -49,6 +50,10 @@ class SurgeryError(PrunekitError):
 
 class VerificationError(PrunekitError):
     """The slim network is not the dense one minus the removed channels."""
+
+
+class ExportError(PrunekitError):
+    """A network cannot be written in another format."""
 
 
 class MeasureError(PrunekitError):

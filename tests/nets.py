@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from prunekit.graph import ChannelGraph, ChannelGroup, trace
-from tests.wirings import attention, convolutions, gates, moves, norms, streams
+from tests.wirings import attention, attributes, convolutions, gates, moves, norms, streams
 from tests.wirings.net import Net, conv, point
 
 
@@ -420,7 +420,7 @@ class Features(Net):
         return self.tail(self.head(x))
 
 
-_FAMILIES = (streams, convolutions, gates, norms, attention, moves)
+_FAMILIES = (streams, convolutions, gates, norms, attention, attributes, moves)
 
 NETS: tuple[type[Net], ...] = (
     *(kind for kind in Net.__subclasses__() if kind.__module__ == __name__),

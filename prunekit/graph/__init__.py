@@ -11,7 +11,9 @@ __all__ = [
     "Member",
     "Reason",
     "Rule",
+    "Removed",
     "SizeField",
+    "TraceOptions",
     "check_traceable",
     "clone_model",
     "copy_with",
@@ -20,6 +22,7 @@ __all__ = [
     "like",
     "own_randomness",
     "quiet_fakes",
+    "run_without",
     "tensors_of",
     "trace",
     "unwrap",
@@ -30,8 +33,10 @@ from prunekit.graph.graph import ChannelGraph, check_traceable, fingerprint, tra
 from prunekit.graph.groups import ChannelGroup, FrozenAxis, Member
 from prunekit.graph.labels import Cause, Reason
 from prunekit.graph.lengths import SizeField
+from prunekit.graph.options import TraceOptions
 from prunekit.graph.randomness import own_randomness
 from prunekit.graph.record import Inputs, quiet_fakes
+from prunekit.graph.reference import Removed, run_without
 from prunekit.graph.rules import Rule
 from prunekit.graph.solve import Attention
 from prunekit.graph.verify import LawResult

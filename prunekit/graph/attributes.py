@@ -19,12 +19,17 @@ _STOPS = (nn.Module, torch.Tensor, type)
 """What is traced under its own name, or not at all."""
 
 
+_TRACED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+"""Layers of torch whose own code computes with their sizes."""
+
+
 def trace_attributes(model: nn.Module, private: nn.Module) -> None:
     """Exchange every plain integer that the modules of a private copy hold, in place.
 
-    Found are integers in attributes, lists, tuples and dictionaries, and in the attributes of
-    dataclasses, namespaces and objects from the packages of the model's own modules, at any depth.
-    torch's own layers keep theirs: operator rules know them by name.
+    Found are integers in attributes, of the class too, in lists, tuples and dictionaries, and in
+    the attributes of dataclasses, namespaces and objects from the packages of the model's own
+    modules, at any depth.
+    torch's own layers mostly keep theirs: operator rules know them by name.
 
     Args:
         model: the model; what the copy shares with it stays as it is.
@@ -35,14 +40,27 @@ def trace_attributes(model: nn.Module, private: nn.Module) -> None:
     inherited = vars(nn.Module()).keys()
     seen: set[int] = set()
     for name, module in private.named_modules():
-        if type(module).__module__.startswith("torch.nn."):
+        if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TRACED):
             continue
         walk = _Walk(name, packages, seen)
         attributes = vars(module)
         for key in [key for key in attributes if key not in inherited]:
             attributes[key] = walk.traced(attributes[key], vars(originals[name]).get(key), key)
+        for key, value in _class_integers(type(module)).items():
+            attributes.setdefault(key, Size(value, Attribute(name, key)))
         if _package(module) == "einops" and "axes_lengths" in attributes:  # kept there twice
             attributes["_axes_lengths"] = tuple(attributes["axes_lengths"].items())
+
+
+def _class_integers(cls: type) -> dict[str, int]:
+    """Plain integers among the attributes of a class and its bases, but for those of torch."""
+    found: dict[str, int] = {}
+    for base in cls.__mro__:
+        if not base.__module__.startswith("torch."):
+            for key, value in vars(base).items():
+                if not key.startswith("__"):
+                    found.setdefault(key, value)
+    return {key: value for key, value in found.items() if type(value) is int}
 
 
 class _Walk:
@@ -85,7 +103,7 @@ class _Walk:
             for i, (item, other) in enumerate(zip(value, original, strict=False)):
                 value[i] = self.traced(item, other, f"{path}[{i}]")
         elif isinstance(value, MutableMapping):
-            for key in list(value):
+            for key in filter(_is_literal, list(value)):
                 value[key] = self.traced(value[key], original.get(key), f"{path}[{key!r}]")
         for key, item in list(getattr(value, "__dict__", {}).items()):
             vars(value)[key] = self.traced(item, vars(original).get(key), f"{path}.{key}")
@@ -95,6 +113,13 @@ class _Walk:
             value, argparse.Namespace | types.SimpleNamespace
         )
         return hasattr(value, "__dict__") and (known or _package(value) in self._packages)
+
+
+def _is_literal(key: object) -> bool:
+    """Whether a path can name the key of a dictionary."""
+    if isinstance(key, tuple):
+        return type(key) is tuple and all(map(_is_literal, key))
+    return type(key) in (str, int, bool, bytes, type(None))
 
 
 def _package(value: object) -> str:

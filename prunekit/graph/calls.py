@@ -17,7 +17,7 @@ from torch._ops import OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
 from prunekit.graph.given import Given
-from prunekit.graph.integers import AxisSize, Size
+from prunekit.graph.integers import AxisSize, Size, number_of
 from prunekit.graph.tape import Tape
 
 _GUARDS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -25,6 +25,15 @@ _GUARDS = ("has_torch_function", "has_torch_function_unary", "has_torch_function
 
 _SHAPE = torch.Tensor.shape.__get__  # type: ignore[attr-defined]
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
+
+
+_ARITHMETIC = frozenset({
+    "__add__", "__iadd__", "__imul__", "__isub__", "__itruediv__", "__mul__", "__pow__", "__radd__",
+    "__rdiv__", "__rmul__", "__rpow__", "__rsub__", "__rtruediv__", "__sub__", "__truediv__", "add",
+    "add_", "as_tensor", "div", "div_", "divide", "mul", "mul_", "multiply", "pow", "pow_", "rsub",
+    "scalar_tensor", "sub", "sub_", "subtract", "tensor", "true_divide",
+})  # fmt: skip
+"""Functions whose integers are values, and no sizes."""
 
 
 class Calls(TorchFunctionMode):
@@ -69,6 +78,8 @@ class Calls(TorchFunctionMode):
         special = self._special.get(func)
         if special is not None:
             return special(*args, **kwargs)
+        if getattr(func, "__name__", "") in _ARITHMETIC:
+            args = tuple([number_of(x) if isinstance(x, Size) else x for x in args])
         outer, self._tape.given = self._tape.given, Given(func, args, kwargs)
         try:
             return self._call(func, args, kwargs)

@@ -6,6 +6,8 @@ __all__ = [
     "Difference",
     "Edit",
     "compare",
+    "converted",
+    "converted_copy",
     "edited_copy",
     "generic",
     "generic_inputs",
@@ -73,6 +75,11 @@ def edited_copy(model: nn.Module, edit: Edit, dtype: torch.dtype | None = None) 
 
     With `dtype`, floating-point tensors are converted first. The model is untouched.
     """
+    return converted_copy(model, edit, dtype).eval()
+
+
+def converted_copy(model: nn.Module, edit: Edit, dtype: torch.dtype | None = None) -> nn.Module:
+    """Do what `edited_copy` does, in the mode of the model: some merge weights in `eval`."""
     names = {id(t): name for name, t in (*model.named_buffers(), *model.named_parameters())}
     replacements = {}
     for tensor in tensors_of(model):
@@ -82,7 +89,7 @@ def edited_copy(model: nn.Module, edit: Edit, dtype: torch.dtype | None = None) 
             value = edit(names[id(tensor)], value)
         value = value.clone() if value.data_ptr() == tensor.data_ptr() else value
         replacements[id(tensor)] = like(tensor, value)
-    return copy_with(model, replacements).eval()
+    return copy_with(model, replacements)
 
 
 def run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> list[Tensor]:
@@ -100,7 +107,7 @@ def run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> l
 
 
 def _run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None) -> list[Tensor]:
-    private = tree_map(lambda x: _converted(x, dtype), plain(inputs))
+    private = tree_map(lambda x: converted(x, dtype), plain(inputs))
     with torch.no_grad(), own_randomness(model):
         result = call(model, private)
     return [x for x in tree_flatten(result)[0] if isinstance(x, Tensor)]
@@ -116,16 +123,16 @@ def runs(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> 
 
 
 def generic(model: nn.Module, gain: float = 1.0) -> Edit:
-    """An edit that gives every trained parameter generic values, always the same ones.
+    """An edit that gives every parameter generic values, always the same ones.
 
     What a network computes with its own weights may hide a mistake: a gate that is still zero, a
     body that adds next to nothing. Matrices and kernels keep the variance of their input times
-    `gain` squared, vectors are around a half. Buffers and fixed parameters stay.
+    `gain` squared, vectors are around a half. Buffers stay.
     """
-    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    parameters = {name for name, _ in model.named_parameters()}
 
     def values(name: str, tensor: Tensor) -> Tensor:
-        if name not in trained or not tensor.is_floating_point():
+        if name not in parameters or not tensor.is_floating_point():
             return tensor
         generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
         if tensor.ndim < 2:  # noqa: PLR2004 (a vector scales or shifts)
@@ -162,13 +169,16 @@ def generic_inputs(inputs: Inputs) -> Inputs:
 
 
 def compare(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> Difference:
-    """Find the place that differs most for its tolerance."""
+    """Find the place that differs most for its tolerance; what is not finite differs from all."""
     worst = Difference(0.0, 0.0, "")
     excess = -1.0
+    if len(expected) != len(actual):
+        return Difference(float("inf"), 0.0, "")
     for wanted, got in zip(expected, actual, strict=True):
         relative, absolute = _TOLERANCES.get(wanted.dtype, (0.0, 0.0))
         dtype = str(wanted.dtype).removeprefix("torch.")
-        if wanted.shape != got.shape or not got.isfinite().all():
+        finite = wanted.isfinite().all() and got.isfinite().all()
+        if wanted.shape != got.shape or not finite:
             return Difference(float("inf"), absolute, dtype)
         exact = torch.complex128 if wanted.is_complex() else torch.float64
         error = (wanted.to(exact) - got.to(exact)).abs()
@@ -181,8 +191,8 @@ def compare(expected: Sequence[Tensor], actual: Sequence[Tensor]) -> Difference:
     return worst
 
 
-def _converted(value: Any, dtype: torch.dtype | None) -> Any:
-    """A copy, since a model may write into its input."""
+def converted(value: Any, dtype: torch.dtype | None) -> Any:
+    """A copy of an input in another type, if it is a tensor: a model may write into it."""
     if not isinstance(value, Tensor):
         return value
     return value.to(dtype if dtype and value.is_floating_point() else value.dtype, copy=True)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 __all__ = ["Agreement", "SizeRule", "agree", "narrower", "read_attribute"]
 
-import ast
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any
 
 from torch import nn
 
 from prunekit.graph.integers import Attribute, AxisSize, Expression, Number, Operation, leaves
 from prunekit.graph.labels import Axis, Count, Reason
 from prunekit.graph.lengths import Length, LengthReader
+from prunekit.graph.paths import read_path
+from prunekit.graph.settings import settle
 
 _LARGEST_DIVISOR = 64
 """Numbers in the code up to this are taken for heads, groups or parts, by which widths divide."""
@@ -25,6 +28,26 @@ _LARGEST_STEP = 256
 _STEPS = (1, 2, 3)
 """Units taken from one group to see whether a size follows; one alone may hide in a division."""
 
+_NONE: Mapping[Attribute, int] = MappingProxyType({})
+
+
+def _divided(a: int, b: int) -> int:
+    return a // b if b else -1  # no axis has this length
+
+
+_OPERATIONS: Mapping[str, Callable[..., Any]] = {
+    "+": lambda a, b: a + b,
+    "-": lambda a, b: a - b,
+    "*": lambda a, b: a * b,
+    "//": _divided,
+    "%": lambda a, b: a % b if b else -1,
+}
+
+_EXACTLY: Mapping[str, Callable[..., Any]] = {
+    **_OPERATIONS,
+    "//": lambda a, b: Fraction(a) / b if b else -1,
+}
+
 
 @dataclass(frozen=True)
 class SizeRule:
@@ -33,11 +56,10 @@ class SizeRule:
     length: Length
     parts: tuple[Length, ...]
     """The lengths that the code reads, in the order in which they occur in the expression."""
-    compute: Callable[[Sequence[int]], int] = field(repr=False, compare=False)
-    numbers: tuple[int, ...]
-    """The numbers in the expression."""
-    is_adjustable: bool
-    """It reads an attribute that says no length by itself, so that another value may be right."""
+    expression: Expression = field(repr=False)
+    free: tuple[Attribute | None, ...] = field(repr=False)
+    """For every part the attribute that it is read from, if that says no length by itself, so that
+    another value may be right."""
     reason: Reason
 
     @property
@@ -45,10 +67,35 @@ class SizeRule:
         """Names of the groups that it speaks of."""
         return frozenset(name for part in (self.length, *self.parts) for name in part.each)
 
-    def holds(self, widths: Mapping[str, int]) -> bool:
-        """Whether the code computes the right size when groups have these widths."""
-        wanted = self.length.at(widths)
-        return self.compute([part.at(widths) for part in self.parts]) == wanted
+    @property
+    def settings(self) -> dict[Attribute, int]:
+        """Attributes that may have another value, each with the one it has."""
+        pairs = zip(self.free, self.parts, strict=True)
+        return {attribute: part.fixed for attribute, part in pairs if attribute is not None}
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers in the expression."""
+        return tuple(_numbers(self.expression))
+
+    def compute(self, values: Sequence[int]) -> int:
+        """The expression with these values for its leaves; -1, which is no length, for none."""
+        return int(_value(self.expression, iter(values), _OPERATIONS))
+
+    def holds(self, widths: Mapping[str, int], settings: Mapping[Attribute, int] = _NONE) -> bool:
+        """Whether the code computes the right size at these widths and values of attributes."""
+        return self.compute(self._values(widths, settings)) == self.length.at(widths)
+
+    def is_even(self, widths: Mapping[str, int], settings: Mapping[Attribute, int]) -> bool:
+        """Whether no division in the code leaves a rest."""
+        exact = _value(self.expression, iter(self._values(widths, settings)), _EXACTLY)
+        return bool(exact == self.compute(self._values(widths, settings)))
+
+    def _values(self, widths: Mapping[str, int], settings: Mapping[Attribute, int]) -> list[int]:
+        return [
+            settings.get(attribute, part.fixed) if attribute is not None else part.at(widths)
+            for attribute, part in zip(self.free, self.parts, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -107,12 +154,9 @@ def agree(
 
 def read_attribute(model: nn.Module, attribute: Attribute) -> int | None:
     """Value of an attribute of a module; None if it cannot be read."""
-    steps = re.findall(r"\.?([^.\[\]]+)|\[([^\]]+)\]", attribute.path)
     try:
-        value: object = model.get_submodule(attribute.module)
-        for name, key in steps:
-            value = getattr(value, name) if name else value[ast.literal_eval(key)]  # type: ignore[index]
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+        value = read_path(model.get_submodule(attribute.module), attribute.path)
+    except (AttributeError, LookupError):
         return None
     return value if isinstance(value, int) else None
 
@@ -136,15 +180,12 @@ class _Reader:
 
     def rule(self, count: Count) -> SizeRule:
         parts = tuple(self._part(leaf) for leaf in leaves(count.expression))
-        compute = _compiled(count.expression)
-        numbers = tuple(_numbers(count.expression))
+        free = tuple(
+            leaf if isinstance(leaf, Attribute) and leaf not in self._told else None
+            for leaf in leaves(count.expression)
+        )
         length = self._lengths.of(count.axis)
-        return SizeRule(length, parts, compute, numbers, self._may_adjust(count), count.reason)
-
-    def _may_adjust(self, count: Count) -> bool:
-        """Whether an attribute is read that no axis has for its length."""
-        attributes = [a for a in leaves(count.expression) if isinstance(a, Attribute)]
-        return any(attribute not in self._told for attribute in attributes)
+        return SizeRule(length, parts, count.expression, free, count.reason)
 
     def _part(self, leaf: AxisSize | Attribute) -> Length:
         if isinstance(leaf, Attribute):
@@ -154,25 +195,18 @@ class _Reader:
         return Length(size, {}) if axis is None else self._lengths.of(axis)
 
 
-def _compiled(expression: Expression) -> Callable[[Sequence[int]], int]:
-    """The expression as a function of its leaves, from left to right."""
-
-    def compute(values: Sequence[int]) -> int:
-        remaining = iter(values)
-
-        def value(part: Expression) -> int:
-            match part:
-                case Number(number):
-                    return number
-                case Operation(symbol, left, right):
-                    a, b = value(left), value(right)
-                    return _OPERATIONS[symbol](a, b)
-                case _:
-                    return next(remaining)
-
-        return value(expression)
-
-    return compute
+def _value(
+    part: Expression, leaves: Iterator[int], operations: Mapping[str, Callable[..., Any]]
+) -> Any:
+    """The value of an expression whose leaves are these, from left to right."""
+    match part:
+        case Number(number):
+            return number
+        case Operation(symbol, left, right):
+            first = _value(left, leaves, operations)
+            return operations[symbol](first, _value(right, leaves, operations))
+        case _:
+            return next(leaves)
 
 
 def _numbers(expression: Expression) -> Iterator[int]:
@@ -184,19 +218,6 @@ def _numbers(expression: Expression) -> Iterator[int]:
             yield from _numbers(right)
         case _:
             pass
-
-
-def _divided(a: int, b: int) -> int:
-    return a // b if b else -1  # no axis has this length
-
-
-_OPERATIONS: Mapping[str, Callable[[int, int], int]] = {
-    "+": lambda a, b: a + b,
-    "-": lambda a, b: a - b,
-    "*": lambda a, b: a * b,
-    "//": _divided,
-    "%": lambda a, b: a % b if b else -1,
-}
 
 
 def _always_holds(rule: SizeRule, widths: Mapping[str, int]) -> bool:
@@ -213,13 +234,14 @@ def _always_holds(rule: SizeRule, widths: Mapping[str, int]) -> bool:
 
 
 def _joined(rules: Sequence[SizeRule]) -> list[frozenset[str]]:
-    """Groups that rules connect."""
-    sets: list[frozenset[str]] = []
+    """Groups that rules connect, by what they speak of or by an attribute that they read."""
+    sets: list[frozenset[str | Attribute]] = []
     for rule in rules:
-        touched = [names for names in sets if names & rule.groups]
-        sets = [names for names in sets if not names & rule.groups]
-        sets.append(rule.groups.union(*touched))
-    return sets
+        said = rule.groups | rule.settings.keys()
+        touched = [names for names in sets if names & said]
+        sets = [names for names in sets if not names & said]
+        sets.append(said.union(*touched))
+    return [frozenset(name for name in names if isinstance(name, str)) for names in sets]
 
 
 def narrower(
@@ -251,7 +273,7 @@ def _drivers(
     """Groups to choose widths for, and the others in an order in which they follow."""
     free: list[str] = []
     derived: list[tuple[str, SizeRule]] = []
-    giving = [rule for rule in rules if len(rule.length.each) == 1]
+    giving = [rule for rule in rules if len(rule.length.each) == 1 and not rule.settings]
     followers = {name for rule in giving for name in rule.length.each}
     known: set[str] = set()
     for driver in sorted(names, key=lambda name: name in followers):
@@ -289,9 +311,9 @@ def _unmet(
     """Rules that fail however the groups are narrowed; none if some way works."""
     fewest = list(rules)
     for narrow in narrower(names, rules, widths):
-        failed = [r for r in rules if not r.holds(narrow) and not r.is_adjustable]
-        if not failed:
+        if settle(rules, narrow) is not None:
             return []
+        failed = [rule for rule in rules if not rule.holds(narrow)]
         fewest = min(fewest, failed, key=len)
     return fewest
 

@@ -20,13 +20,15 @@ from prunekit.graph.copying import unwrap
 from prunekit.graph.counts import SizeRule, narrower
 from prunekit.graph.flow import Flow, Step, find_steps
 from prunekit.graph.groups import ChannelGroup, FrozenAxis
+from prunekit.graph.integers import Attribute
 from prunekit.graph.lengths import SizeField, Term
 from prunekit.graph.record import Inputs, Recording, plain, record
 from prunekit.graph.rules import RULES, Rule
+from prunekit.graph.settings import settle
 from prunekit.graph.solve import Attention
 from prunekit.graph.structure import Structure, find_structure
 from prunekit.graph.verify import LawResult, check_reversal
-from prunekit.graph.walk import walk
+from prunekit.graph.walk import layers_in, positions_in, walk
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,15 +135,36 @@ class ChannelGraph:
             if not isinstance(width, int) or not 0 < width <= self.widths[name]:
                 message = f"group '{name}' has from 1 to {self.widths[name]} units, not {width!r}"
                 raise TraceError(message)
-        full = {**self.widths, **widths}
-        return all(rule.holds(full) for rule in self.rules)
+        return settle(self.rules, {**self.widths, **widths}) is not None
 
     def narrower(self, names: Sequence[str]) -> Iterator[dict[str, int]]:
-        """Ways to narrow groups of one balance, or a single group, that the code allows."""
+        """Ways to narrow groups of one balance, or a single group, that the code allows.
+
+        Raises `TraceError` for a group that is not there, or a part of a balance.
+        """
+        for name in names:
+            if name not in self.widths:
+                message = f"there is no group '{name}'{did_you_mean(str(name), self.widths)}"
+                raise TraceError(message)
+        for balance in self.balances:
+            if not set(names).isdisjoint(balance) and not set(names) >= set(balance):
+                message = f"groups {', '.join(balance)} only get narrower together; name them all"
+                raise TraceError(message)
         rules = [rule for rule in self.rules if rule.groups <= set(names)]
         for widths in narrower(names, rules, self.widths):
-            if all(rule.holds(widths) for rule in rules):
+            if settle(rules, widths) is not None:
                 yield widths
+
+    def settings(self, widths: Mapping[str, int]) -> dict[Attribute, int]:
+        """Attributes that need another value at these widths, since sizes are computed from them.
+
+        Raises `TraceError` where no value is right; `allows` says so before.
+        """
+        found = settle(self.rules, {**self.widths, **widths})
+        if found is None:
+            message = f"no attribute has a value with which the code computes the widths {widths}"
+            raise TraceError(message)
+        return found
 
     def macs(self, widths: Mapping[str, int] | None = None) -> int:
         """Multiply-accumulates at the traced size when groups have these widths."""
@@ -191,8 +214,8 @@ def trace(
     walked = walk(
         recording,
         {**RULES, **(rules or {})},
-        positions=_positions(model),
-        layers=_layers(model),
+        positions=positions_in(model),
+        layers=layers_in(model),
         opaque=opaque,
     )
     return _graph(recording, find_structure(recording, walked, model, attention), model)
@@ -255,21 +278,6 @@ def _check_rules(rules: Mapping[str, Rule]) -> None:
                 "its name without overload"
             )
             raise TraceError(message)
-
-
-def _positions(model: nn.Module) -> set[str]:
-    """Buffers of whole numbers or truth values: what is in them are indices, masks, counters."""
-    return {name for name, buffer in model.named_buffers() if not _is_numeric(buffer)}
-
-
-def _layers(model: nn.Module) -> set[str]:
-    """Paths of torch's own layers."""
-    named = model.named_modules()
-    return {name for name, module in named if type(module).__module__.startswith("torch.nn.")}
-
-
-def _is_numeric(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def check_traceable(model: nn.Module) -> None:

@@ -12,10 +12,14 @@ __all__ = [
     "Size",
     "evaluate",
     "leaves",
+    "number_of",
+    "values_as",
 ]
 
 import operator
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
@@ -112,6 +116,30 @@ def leaves(expression: Expression) -> Iterator[AxisSize | Attribute]:
             yield expression
 
 
+_NUMBER: ContextVar[Callable[[Size], int] | None] = ContextVar("_NUMBER", default=None)
+
+
+@contextmanager
+def values_as(number: Callable[[Size], int]) -> Iterator[None]:
+    """Ask `number` for the value of a `Size` wherever the code computes with it in floats.
+
+    As in `q * q.shape[-1] ** -0.5`: there the length is no size of anything, but a value.
+    """
+    token = _NUMBER.set(number)
+    try:
+        yield
+    finally:
+        _NUMBER.reset(token)
+
+
+def number_of(value: Any) -> Any:
+    """What a `Size` is as a value; anything else is itself."""
+    number = _NUMBER.get()
+    if not isinstance(value, Size):
+        return value
+    return int(value) if number is None else number(value)
+
+
 class Literal(int):
     """An integer that the caller of torch gave and of which no more is known.
 
@@ -130,7 +158,8 @@ class Size(int):
     """An integer with the expression that it follows from.
 
     It is equal to, hashed, printed and pickled as the plain integer. The operators + - * // % and
-    negation with other integers give a `Size` again; anything else gives what it gives for `int`.
+    negation with other integers give a `Size` again; anything else gives what it gives for `int`,
+    or for what `values_as` takes it for where floats are computed.
     """
 
     expression: Expression
@@ -144,22 +173,34 @@ class Size(int):
         size.depth = depth
         return size
 
-    def __add__(self, other: int) -> int:
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return number_of(self) + other
         return _combined("+", self, other) if isinstance(other, int) else NotImplemented
 
-    def __radd__(self, other: int) -> int:
+    def __radd__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return other + number_of(self)
         return _combined("+", other, self) if isinstance(other, int) else NotImplemented
 
-    def __sub__(self, other: int) -> int:
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return number_of(self) - other
         return _combined("-", self, other) if isinstance(other, int) else NotImplemented
 
-    def __rsub__(self, other: int) -> int:
+    def __rsub__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return other - number_of(self)
         return _combined("-", other, self) if isinstance(other, int) else NotImplemented
 
-    def __mul__(self, other: int) -> int:
+    def __mul__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return number_of(self) * other
         return _combined("*", self, other) if isinstance(other, int) else NotImplemented
 
-    def __rmul__(self, other: int) -> int:
+    def __rmul__(self, other: Any) -> Any:
+        if isinstance(other, float):
+            return other * number_of(self)
         return _combined("*", other, self) if isinstance(other, int) else NotImplemented
 
     def __floordiv__(self, other: int) -> int:
@@ -179,6 +220,23 @@ class Size(int):
 
     def __rdivmod__(self, other: int) -> tuple[int, int]:
         return (other // self, other % self) if isinstance(other, int) else NotImplemented
+
+    def __truediv__(self, other: Any) -> Any:
+        return number_of(self) / number_of(other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / number_of(self)
+
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        if isinstance(other, int) and other >= 0:
+            return int(self).__pow__(int(other), modulus)
+        return number_of(self) ** number_of(other)
+
+    def __rpow__(self, other: Any, modulus: Any = None) -> Any:
+        return other ** (number_of(self) if isinstance(other, float) else int(self))
+
+    def __float__(self) -> float:
+        return float(number_of(self))
 
     def __neg__(self) -> int:
         return _combined("-", 0, self)

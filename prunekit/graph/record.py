@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["Inputs", "Operator", "Recording", "Value", "call", "plain", "quiet_fakes", "record"]
+__all__ = [
+    "Inputs",
+    "ModulePath",
+    "Operator",
+    "Recording",
+    "Value",
+    "call",
+    "follow",
+    "plain",
+    "quiet_fakes",
+    "record",
+]
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -22,6 +33,8 @@ from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.calls import Calls
 from prunekit.graph.copying import clone_model, fake_copy, tensors_of
 from prunekit.graph.eager import eager, quiet_fakes
+from prunekit.graph.integers import Expression, Size, values_as
+from prunekit.graph.precision import doubled
 from prunekit.graph.refuse import refuse, watch
 from prunekit.graph.tape import Operator, Tape, Value
 
@@ -41,11 +54,15 @@ class Recording:
     """The names in `state` that are parameters."""
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    computed: tuple[Expression, ...] = ()
+    """Sizes with which the code computes values, as in `x * c ** -0.5`."""
     notes: tuple[str, ...] = ()
     """What the recording leaves open, a sentence each; empty for most networks."""
 
 
-def record(model: nn.Module, inputs: Inputs) -> Recording:
+def record(
+    model: nn.Module, inputs: Inputs, *, wide: bool = False, on_values: bool = False
+) -> Recording:
     """Run a private copy of the model in evaluation mode and write down the calls.
 
     It runs on fake tensors, which have no values; where the forward pass asks for values it is run
@@ -54,25 +71,32 @@ def record(model: nn.Module, inputs: Inputs) -> Recording:
     Args:
         model: any module that runs eagerly; it is not changed.
         inputs: a tensor, a sequence of positional or a mapping of keyword arguments.
+        wide: keep tensors in float64 where the code asks for less.
+        on_values: run on a copy of the weights at once, where kernels may be others than on fakes.
 
     Raises:
         TraceError: the forward pass fails (the message names the module where it did), or
             returns no tensor.
     """
     refuse(model, [x for x in tree_leaves(plain(inputs)) if isinstance(x, Tensor)])
-    first = _attempt(model, inputs, fake=True, sizes=True)
+    if on_values:
+        only = _attempt(model, inputs, fake=False, sizes=True, wide=wide)
+        if isinstance(only, Recording):
+            return only
+        raise only.as_error(model, inputs) from only.error
+    first = _attempt(model, inputs, fake=True, sizes=True, wide=wide)
     if isinstance(first, Recording):
         return first
     last, sizes = first, True
     if not first.asks_for_values:  # it may be that it takes no subclass of int
-        second = _attempt(model, inputs, fake=True, sizes=False)
+        second = _attempt(model, inputs, fake=True, sizes=False, wide=wide)
         if isinstance(second, Recording):
             return replace(second, notes=(first.note_on_integers(),))
         last, sizes = second, not second.asks_for_values
     if not _has_values(model):
         raise last.as_error(model, inputs) from last.error
     notes = (last.note_on_values(), *(() if sizes else (first.note_on_integers(),)))
-    real = _attempt(model, inputs, fake=False, sizes=sizes)
+    real = _attempt(model, inputs, fake=False, sizes=sizes, wide=wide)
     if isinstance(real, Recording):
         return replace(real, notes=notes)
     raise real.as_error(model, inputs) from real.error
@@ -119,25 +143,28 @@ class _Failure:
         )
 
 
-def _attempt(model: nn.Module, inputs: Inputs, *, fake: bool, sizes: bool) -> Recording | _Failure:
+def _attempt(
+    model: nn.Module, inputs: Inputs, *, fake: bool, sizes: bool, wide: bool
+) -> Recording | _Failure:
     """Run a private copy once, on fake or on real tensors, with or without sizes."""
     mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
     private = fake_copy(model, mode) if mode else clone_model(model)
     tensors = tree_map(lambda x: _private_input(x, mode), plain(inputs))
     if sizes:
         trace_attributes(model, private)
-    where = _ModulePath(private)
-    tape = Tape(lambda: where.current or "")
-    before = _named_state(private)
-    state = {name: tape.value(tensor) for name, tensor in before}
-    parameters = frozenset(name for name, _ in private.named_parameters())
-    given = _values(tape, tensors)
+    where = ModulePath(private)
+    tape = Tape(where)
+    names = [name for name, _ in private.named_parameters()]
+    computed: list[Expression] = []
+
+    def noted(size: Size) -> int:
+        computed.append(size.expression)
+        return int(size)
+
     try:
-        with watch(model), eager(model), mode or nullcontext(), tape, Calls(tape, sizes=sizes):
-            private.eval()  # some merge their weights in it
-            _follow_replaced(tape, before, private)
-            result = call(private, tensors)
-            _follow_replaced(tape, before, private)
+        with values_as(noted):
+            way = Way(tape, sizes=sizes, wide=wide, fakes=mode or nullcontext())
+            result = follow(model, private, tensors, way)
     except TraceError:
         raise
     except Exception as error:  # noqa: BLE001 (the model's own code can fail in any way)
@@ -146,11 +173,44 @@ def _attempt(model: nn.Module, inputs: Inputs, *, fake: bool, sizes: bool) -> Re
     return Recording(
         operators=tuple(tape.operators),
         shapes=tuple(tape.shapes),
-        state=state,
-        parameters=parameters,
-        inputs=given,
+        state=tape.state,
+        parameters=frozenset(names),
+        inputs=tape.inputs,
         outputs=outputs,
+        computed=tuple(dict.fromkeys(computed)),
     )
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a forward pass is followed."""
+
+    tape: Tape
+    sizes: bool = True
+    """Integers remember where they come from."""
+    wide: bool = False
+    """Tensors stay in float64 where the code asks for less."""
+    fakes: AbstractContextManager[object] = field(default_factory=nullcontext)
+
+
+def follow(model: nn.Module, private: nn.Module, tensors: Inputs, way: Way) -> Any:
+    """Run a private copy of a model while a tape writes down what it does; returns its result."""
+    tape = way.tape
+    before = _named_state(private)
+    tape.state = {name: tape.value(tensor) for name, tensor in before}
+    tape.inputs = _values(tape, tensors)
+    with ExitStack() as stack:
+        stack.enter_context(watch(model))
+        stack.enter_context(eager(model))
+        stack.enter_context(way.fakes)
+        stack.enter_context(tape)
+        stack.enter_context(doubled() if way.wide else nullcontext())
+        stack.enter_context(Calls(tape, sizes=way.sizes))
+        private.eval()  # some merge their weights in it
+        _follow_replaced(tape, before, private)
+        result = call(private, tensors)
+        _follow_replaced(tape, before, private)
+    return result
 
 
 def _follow_replaced(tape: Tape, before: list[tuple[str, Tensor]], private: nn.Module) -> None:
@@ -202,7 +262,7 @@ def plain(inputs: Inputs) -> Inputs:
     return dict(inputs) if isinstance(inputs, Mapping) else inputs
 
 
-class _ModulePath:
+class ModulePath:
     """Knows which module's forward is running."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -210,6 +270,10 @@ class _ModulePath:
         for name, module in model.named_modules():
             module.register_forward_pre_hook(self._enter(name), prepend=True)
             module.register_forward_hook(self._leave(name))
+
+    def __call__(self) -> str:
+        """Dotted path of the innermost running module; "" is the model."""
+        return self.current or ""
 
     @property
     def current(self) -> str | None:

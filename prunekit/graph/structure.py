@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from prunekit.graph.counts import Agreement, SizeRule, agree
+from prunekit.graph.counts import Agreement, SizeRule, agree, read_attribute
 from prunekit.graph.flow import Flow
 from prunekit.graph.groups import (
     ChannelGroup,
@@ -22,9 +22,9 @@ from prunekit.graph.groups import (
     find_groups,
     params_share,
 )
-from prunekit.graph.integers import AxisSize
+from prunekit.graph.integers import Attribute, AxisSize
 from prunekit.graph.labels import Axis, Facts, Labels, Reason
-from prunekit.graph.lengths import LengthReader, SizeField, Term, terms_of
+from prunekit.graph.lengths import Length, LengthReader, SizeField, Term, terms_of
 from prunekit.graph.naming import Ends, name_groups
 from prunekit.graph.record import Recording
 from prunekit.graph.rules import Axes, Contraction
@@ -260,7 +260,7 @@ def _fields(
     modules = dict(model.named_modules())
     fields = {}
     for (module, attribute), axis in walked.facts.sizes.items():
-        if axis is None or getattr(modules[module], attribute, None) != len(axis):
+        if axis is None or read_attribute(model, Attribute(module, attribute)) != len(axis):
             continue
         length = lengths.of(axis)
         if length.each:
@@ -288,11 +288,48 @@ def _layer_fields(
 ) -> Iterator[SizeField]:
     """Sizes of layers whose weight is used without calling them; those in groups count apart."""
     for name, module in modules.items():
-        for kind, attribute, axis in _LAYER_SIZES:
-            if isinstance(module, kind) and getattr(module, "groups", 1) == 1:
-                weight = state.get(f"{name}.weight", ())
-                labels = weight[axis] if len(weight) > axis else None
-                if labels is not None and len(labels) == getattr(module, attribute):
-                    length = lengths.of(labels)
-                    if length.each:
-                        yield SizeField(name, attribute, length)
+        if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+            yield from _normalised(name, state.get(f"{name}.weight", ()), lengths)
+        if isinstance(module, nn.MultiheadAttention):
+            yield from _attending(name, module, state.get(f"{name}.out_proj.weight", ()), lengths)
+        weight = state.get(f"{name}.weight", ())
+        for attribute, axis in _sizes_of(module):
+            labels = weight[axis] if len(weight) > axis else None
+            if labels is not None and len(labels) == getattr(module, attribute):
+                length = lengths.of(labels)
+                if length.each:
+                    yield SizeField(name, attribute, length)
+
+
+def _sizes_of(module: nn.Module) -> list[tuple[str, int]]:
+    """Attributes of a layer that tell the length of an axis of its weight, and which."""
+    groups = getattr(module, "groups", 1)
+    if groups == 1:
+        return [
+            (attribute, axis) for kind, attribute, axis in _LAYER_SIZES if isinstance(module, kind)
+        ]
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and groups == module.in_channels:
+        return [(attribute, 0) for attribute in ("groups", "in_channels", "out_channels")]
+    return []
+
+
+def _normalised(name: str, weight: Axes, lengths: LengthReader) -> Iterator[SizeField]:
+    """The trailing sizes that a norm runs over."""
+    for position, labels in enumerate(weight):
+        if labels is not None and (length := lengths.of(labels)).each:
+            yield SizeField(name, f"normalized_shape[{position}]", length)
+
+
+def _attending(
+    name: str, module: nn.MultiheadAttention, weight: Axes, lengths: LengthReader
+) -> Iterator[SizeField]:
+    """Widths of torch's attention, which asks for one width of what goes in and what comes out."""
+    for labels, attributes in zip(
+        weight, (("embed_dim", "kdim", "vdim"), ("head_dim",)), strict=False
+    ):
+        length = Length(0, {}) if labels is None else lengths.of(labels)
+        for attribute in attributes:
+            heads = module.num_heads if attribute == "head_dim" else 1
+            if getattr(module, attribute) * heads == len(labels if labels is not None else ()):
+                each = {group: count // heads for group, count in length.each.items()}
+                yield SizeField(name, attribute, Length(length.fixed // heads, each))

@@ -71,6 +71,9 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.operators: list[Operator] = []
         self.shapes: list[tuple[int, ...]] = []
+        self.state: dict[str, Value] = {}
+        """Parameters and buffers, by name."""
+        self.inputs: tuple[Value, ...] = ()
         self.given: Given | None = None
         """The Python-level call that is running."""
         self.failed = ""
@@ -156,7 +159,7 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return func.decompose(*args, **kwargs)
         arguments = tuple([self._written(x) for x in schema.complete(args, kwargs)])
         try:
-            result = func(*args, **kwargs)
+            result = self.run(func, args, kwargs)
         except Exception:
             self.failed = str(func.overloadpacket)
             raise
@@ -165,6 +168,15 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = [self._known(x) or self._new(x) for x in tensors if isinstance(x, Tensor)]
         self.add(func, arguments, tuple(outputs))
         return result
+
+    def run(
+        self,
+        func: OpOverload,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Call an operator."""
+        return func(*args, **kwargs)
 
     def _written(self, argument: Any) -> Any:
         """Turn tensors into their values and integers into what is known of them."""
@@ -177,6 +189,12 @@ class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self.given is not None and argument and all(type(x) is int for x in argument):
             return self.given.sequence(argument)
         return [self._written(x) for x in argument]
+
+    def complete(
+        self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, ...]:
+        """All arguments of a call in the order of the schema, defaults filled in."""
+        return self._schema(func).complete(args, kwargs)
 
     def _schema(self, func: OpOverload) -> _Schema:
         schema = self._schemas.get(func)
@@ -193,6 +211,7 @@ class _Schema:
             func._schema.name + ("." + func._schema.overload_name).rstrip("."),
             "CompositeImplicitAutograd",
         )
+        """Whether it arrives whole in inference mode only, and is made of others."""
         self._defaults = tuple((a.name, a.default_value) for a in func._schema.arguments)
 
     def complete(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

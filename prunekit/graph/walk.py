@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Walk", "walk"]
+__all__ = ["Walk", "layers_in", "positions_in", "walk"]
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from prunekit.graph.labels import Facts, Reason
+from torch import Tensor, nn
+
+from prunekit.graph.integers import AxisSize, leaves
+from prunekit.graph.labels import Facts, Labels, Reason
 from prunekit.graph.record import Recording
 from prunekit.graph.rules import Axes, Call, Contraction, Rule, apply_rule
 
@@ -23,11 +26,15 @@ class Walk:
     facts: Facts
     known: Mapping[int, Axes]
     """Axes of every value while the operators ran, by its number."""
+    shapes: Sequence[tuple[int, ...]]
+    """Shape of every value, by its number."""
     state: Mapping[str, Axes]
     """Axes of every parameter and buffer."""
     contractions: tuple[Contraction, ...]
     counted: tuple[int, ...]
     """How many contractions there were after each operator."""
+    reduced: Sequence[Sequence[Labels]]
+    """Axes over which each operator reduces."""
 
 
 def walk(
@@ -58,8 +65,10 @@ def walk(
     read |= {value.index for value in recording.outputs}
     contractions: list[Contraction] = []
     counted = []
+    reduced: list[Sequence[Labels]] = []
     closed = _Opaque(opaque)
     for operator in recording.operators:
+        before = len(facts.reduced)
         call = Call(operator, recording.shapes, known, read, layers, facts, contractions)
         if closed.holds(operator.module):
             outputs = call.freeze_all("module that the caller declared opaque", "opaque")
@@ -68,11 +77,35 @@ def walk(
         for output, axes in zip(operator.outputs, outputs, strict=True):
             known[output.index] = axes
         counted.append(len(contractions))
+        reduced.append(facts.reduced[before:])
     for output in recording.outputs:
         for axis in known[output.index]:
             facts.freeze(axis, Reason("output of the model", cause="image"))
+    _mark_computed(facts, recording, known)
     _freeze_state(facts, recording, state, read, positions)
-    return Walk(facts, known, state, tuple(contractions), tuple(counted))
+    return Walk(facts, known, recording.shapes, state, tuple(contractions), tuple(counted), reduced)
+
+
+def positions_in(model: nn.Module) -> set[str]:
+    """Buffers of whole numbers or truth values: what is in them are indices, masks, counters."""
+    return {name for name, buffer in model.named_buffers() if not _is_numeric(buffer)}
+
+
+def layers_in(model: nn.Module) -> set[str]:
+    """Paths of torch's own layers."""
+    named = model.named_modules()
+    return {name for name, module in named if type(module).__module__.startswith("torch.nn.")}
+
+
+def _is_numeric(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _mark_computed(facts: Facts, recording: Recording, known: dict[int, Axes]) -> None:
+    """What is computed from the length of an axis depends on all of its indices at once."""
+    told = {leaf for expression in recording.computed for leaf in leaves(expression)}
+    axes = [known[leaf.value][leaf.dim] for leaf in told if isinstance(leaf, AxisSize)]
+    facts.reduced += [axis for axis in axes if axis is not None]
 
 
 def _name_images(facts: Facts, recording: Recording, known: dict[int, Axes]) -> None:

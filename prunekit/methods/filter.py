@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["plan_filters"]
 
+from collections.abc import Mapping
+
 from torch import nn
 
 from prunekit.errors import PlanError
@@ -14,7 +16,12 @@ from prunekit.score import score_groups
 
 
 def plan_filters(
-    model: nn.Module, graph: ChannelGraph, section: PruneSection, *, seed: int
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    *,
+    seed: int,
+    held: Mapping[str, str],
 ) -> Plan:
     """Score all groups by the criterion of the section and plan for its target.
 
@@ -28,7 +35,7 @@ def plan_filters(
         protect=section.protect,
     )
     scores = score_groups(model, graph.groups, section.criterion, seed=seed)
-    plan = make_plan(graph, scores, _target(section), policy)
+    plan = make_plan(graph, scores, _target(section), policy, held=held)
     if not plan.tensors:
         message = (
             f"the target removes nothing: with round_to {policy.round_to} and min_width "

@@ -20,9 +20,15 @@ class Method(Protocol):
     """Decides which units of a traced model stay."""
 
     def __call__(
-        self, model: nn.Module, graph: ChannelGraph, section: PruneSection, *, seed: int
+        self,
+        model: nn.Module,
+        graph: ChannelGraph,
+        section: PruneSection,
+        *,
+        seed: int,
+        held: Mapping[str, str],
     ) -> Plan:
-        """Return the plan; the model is not changed."""
+        """Return the plan, in which `held` groups stay whole; the model is not changed."""
 
 
 METHODS: Mapping[str, Method] = MappingProxyType({"filter": plan_filters})

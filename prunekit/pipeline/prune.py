@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from prunekit.data.pairs import ImagePair
 from prunekit.errors import DataError, MeasureError, RecipeError
@@ -17,11 +18,13 @@ from prunekit.graph import (
     ChannelGraph,
     Inputs,
     Rule,
+    TraceOptions,
     check_traceable,
     clone_model,
     own_randomness,
     unwrap,
 )
+from prunekit.graph.record import plain
 from prunekit.measure.cost import Cost
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
@@ -97,7 +100,7 @@ def prune(
     journal = Journal(progress or Silent())
     with own_randomness(model):
         inputs = _inputs(model, read) if example_inputs is None else example_inputs
-        options = stages.TraceOptions(attention, rules, opaque)
+        options = TraceOptions(attention, rules, opaque)
         graph = stages.read_graph(model, inputs, options, progress=journal)
         job = _Job(model, read, inputs, options, graph, journal)
         images = _load_images(job)
@@ -114,7 +117,7 @@ class _Job:
     dense: nn.Module
     recipe: Recipe
     inputs: Inputs
-    options: stages.TraceOptions
+    options: TraceOptions
     graph: ChannelGraph
     """Of the dense network."""
     journal: Journal
@@ -151,7 +154,13 @@ def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
         else stages.read_graph(done.model, job.inputs, job.options, progress=job.journal)
     )
     pruned = stages.prune(
-        done.model, graph, section, job.inputs, seed=job.recipe.seed, progress=job.journal
+        done.model,
+        graph,
+        section,
+        job.inputs,
+        job.options,
+        seed=job.recipe.seed,
+        progress=job.journal,
     )
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
@@ -176,7 +185,7 @@ def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
     found = Findings(job.graph, done.plan, done.verifications, done.curves)
     scale, section = job.graph.scale, job.recipe.evaluate
     latency = section.latency if section else None
-    if scale is not None and _takes_images(job.graph):
+    if scale is not None and _takes_images(job):
         size = latency.output_size if latency else _OUTPUT_SIZE
         found = replace(found, costs=_count(job, networks, scale, size))
     if section is None or scale is None:
@@ -215,9 +224,11 @@ def _inputs(model: nn.Module, recipe: Recipe) -> Tensor:
     return example_input(shape, model)
 
 
-def _takes_images(graph: ChannelGraph) -> bool:
+def _takes_images(job: _Job) -> bool:
     """Whether one RGB image is all that the network takes."""
-    (shape, *others) = graph.input_shapes
+    if any(not isinstance(value, Tensor) for value in tree_leaves(plain(job.inputs))):
+        return False
+    (shape, *others) = job.graph.input_shapes
     return not others and len(shape) == len(("N", "C", "H", "W")) and shape[1] == 3  # noqa: PLR2004 (RGB)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "Pruned",
-    "TraceOptions",
     "count",
     "count_otherwise",
     "evaluate_all",
@@ -15,14 +14,15 @@ __all__ = [
     "train",
 ]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from prunekit.data.pairs import Folder, ImagePair, Photographs, load_pairs
-from prunekit.graph import Attention, ChannelGraph, Inputs, Rule, trace
+from prunekit.errors import SurgeryError, VerificationError
+from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
@@ -31,7 +31,7 @@ from prunekit.methods import METHODS
 from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import ImagesSection, LatencySection, PruneSection, TrainSection
-from prunekit.surgery import Verification, apply, verify
+from prunekit.surgery import Verification, apply, find_culprits, verify
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import finetune
 from prunekit.train.options import Distill, TrainOptions
@@ -44,15 +44,6 @@ class Pruned:
     plan: Plan
     model: nn.Module
     verification: Verification
-
-
-@dataclass(frozen=True)
-class TraceOptions:
-    """How a network is traced; see `prunekit.trace`."""
-
-    attention: Attention = "head_dim"
-    rules: Mapping[str, Rule] | None = None
-    opaque: Sequence[str] = ()
 
 
 def read_graph(
@@ -76,19 +67,48 @@ def prune(
     graph: ChannelGraph,
     section: PruneSection,
     inputs: Inputs,
+    options: TraceOptions,
     *,
     seed: int,
     progress: Progress,
 ) -> Pruned:
-    """Plan by the graph of the model, rebuild and verify; the model given is untouched."""
-    progress.start("plan")
-    plan = METHODS[section.method](model, graph, section, seed=seed)
-    progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+    """Plan by the graph of the model, rebuild and verify; the model given is untouched.
+
+    Groups that the network's own code does not let shrink, such as one whose width it takes the
+    root of, show in the proof: they are found, stay whole, and it is planned anew.
+
+    Raises:
+        PlanError: the target cannot be met with what is left.
+        SurgeryError: the plan cannot be carried out, and no group alone is to blame.
+        VerificationError: the proof fails, likewise.
+    """
+    held: dict[str, str] = {}
+    while True:
+        progress.start("plan")
+        plan = METHODS[section.method](model, graph, section, seed=seed, held=held)
+        progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+        try:
+            return _rebuild(model, plan, inputs, options, progress)
+        except (SurgeryError, VerificationError):
+            progress.finish("does not hold")
+            found = find_culprits(model, graph, plan, inputs, options=options, progress=progress)
+            if not found:
+                raise
+            held |= found
+            names = ", ".join(f"'{name}'" for name in list(found)[:3])
+            more = f" and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
+            why = next(iter(found.values()))
+            progress.warn(f"groups {names}{more} stay whole: {why}")
+
+
+def _rebuild(
+    model: nn.Module, plan: Plan, inputs: Inputs, options: TraceOptions, progress: Progress
+) -> Pruned:
     progress.start("rebuild")
     slim = apply(plan, model)
     progress.finish(f"{len(plan.tensors)} tensors sliced")
     progress.start("verify")
-    verification = verify(model, slim, plan, inputs)
+    verification = verify(model, slim, plan, inputs, options=options)
     progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
     return Pruned(plan, slim, verification)
 

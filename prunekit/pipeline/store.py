@@ -10,7 +10,7 @@ from torch import nn
 
 from prunekit.errors import FileFormatError
 from prunekit.files import write_atomic
-from prunekit.nets import NETWORKS, create
+from prunekit.pipeline.origin import build_origin, origin_of
 from prunekit.plan import Plan
 from prunekit.recipe import ModelSection, Recipe, dump_recipe
 from prunekit.report import Report, to_html, to_json, to_markdown
@@ -32,7 +32,8 @@ def write_result(
 
     `origin` says how the dense network was built, if that is known.
     """
-    network = origin.model_dump(include={"network", "factory", "arguments"}) if origin else {}
+    keys = {"network", "factory", "arguments"}
+    network = origin.model_dump(include=keys) if origin else origin_of(model)
     save_slim(folder / SLIM_FILE, model, plan, network)
     write_atomic(folder / "plan.json", plan.to_json())
     write_atomic(folder / "recipe.yaml", dump_recipe(recipe))
@@ -48,24 +49,16 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     Args:
         path: the folder or the file.
         model: a dense network built as the original was; its weights do not matter and it stays
-            as it is. Not needed for built-in networks.
+            as it is. Not needed for built-in networks and those of spandrel.
 
     Raises:
-        FileFormatError: the file is missing, damaged or foreign, or names no built-in network.
+        FileFormatError: the file is missing, damaged or foreign, or does not tell how to build
+            the dense network.
         SurgeryError: the model is not the network that was pruned.
     """
     if not isinstance(path, str | Path):  # callers without a type checker
         message = f"a slim network is loaded from a path, not from {type(path).__name__}"  # type: ignore[unreachable]
         raise FileFormatError(message)
     file = Path(path)
-    return load_slim(file, _built_in(file) if model is None else model).eval()
-
-
-def _built_in(file: Path) -> nn.Module:
-    network = read_slim(file).network
-    name, arguments = network.get("network"), network.get("arguments") or {}
-    if isinstance(name, str) and name in NETWORKS and isinstance(arguments, dict):
-        return create(name, **arguments)
-    source = network.get("factory") or "a network of your own"
-    message = f"{file}: was made from {source}; build it and pass it as `model`"
-    raise FileFormatError(message)
+    dense = build_origin(file, read_slim(file)) if model is None else model
+    return load_slim(file, dense).eval()

@@ -160,9 +160,16 @@ def _notes(recipe: Recipe, found: Findings) -> tuple[str, ...]:
             f"There were {len(found.verifications)} pruning stages; each was proven against the "
             "network before it, and the largest error of all is shown."
         )
-    inexact = [group.name for group in found.graph.groups if not group.exact]
-    if inexact:
-        notes.append(f"Left whole, since an operator averages over them: {', '.join(inexact)}.")
+    if not found.plan.exact:
+        notes.append(
+            "Norms, means and the like that run over removed channels run over those that stay; in "
+            "the proof they do so in the dense network too."
+        )
+    whole: dict[str, list[str]] = {}
+    for group in found.plan.groups:
+        if group.reason:
+            whole.setdefault(group.reason, []).append(group.name)
+    notes += [f"Left whole ({reason}): {', '.join(names)}." for reason, names in whole.items()]
     if recipe.evaluate is not None and recipe.evaluate.latency is None:
         notes.append("Latency was not measured; fewer MACs do not promise less time.")
     if found.latencies:

@@ -37,6 +37,8 @@ class Bundle:
 def bundles_of(graph: ChannelGraph, groups: Sequence[ChannelGroup], policy: Policy) -> list[Bundle]:
     """The choices there are. A bundle of which one group must stay whole stays whole."""
     widths = {group.name: group.width for group in groups}
+    if policy.allocation == "uniform":
+        return _uniform(graph, widths, policy)
     tied = {name: names for names in graph.balances for name in names}
     found: dict[tuple[str, ...], Bundle] = {}
     for name in widths:
@@ -44,6 +46,20 @@ def bundles_of(graph: ChannelGraph, groups: Sequence[ChannelGroup], policy: Poli
         if names not in found and all(other in widths for other in names):
             found[names] = Bundle(names, _ladder({n: widths[n] for n in names}, graph, policy))
     return list(found.values())
+
+
+def _uniform(graph: ChannelGraph, widths: Widths, policy: Policy) -> list[Bundle]:
+    """All groups as one choice, in which every width keeps its proportion to the others."""
+    held = {n for names in graph.balances for n in names if not widths.keys() >= set(names)}
+    widths = {name: width for name, width in widths.items() if name not in held}
+    common = math.gcd(*widths.values())
+    rungs = [{n: w * step // common for n, w in widths.items()} for step in range(1, common)]
+    allowed = [
+        rung
+        for rung in rungs
+        if all(_may_have(rung[n], w, policy) for n, w in widths.items()) and graph.allows(rung)
+    ]
+    return [Bundle(tuple(widths), (*allowed, widths))] if widths else []
 
 
 def _ladder(widths: Widths, graph: ChannelGraph, policy: Policy) -> tuple[Widths, ...]:
@@ -68,7 +84,7 @@ class Chooser:
     ) -> None:
         """Choose among the rungs of these, by the importance of their units."""
         self._bundles = bundles
-        self._local = policy.allocation == "local"
+        self._local = policy.allocation != "global"
         self._policy = policy
         # importance relative to the mean of the group, ascending: what leaves first
         self._ascending = {
@@ -165,7 +181,7 @@ class Chooser:
     def _rank(
         self, number: int, wide: tuple[list[int], int], narrow: tuple[list[int], int]
     ) -> tuple[float, float]:
-        """How much a step hurts: for local allocation first the share of the bundle that is gone.
+        """How much a step hurts: first, if allocation is not global, the share that is gone of it.
 
         Then, and alone for global allocation, the importance lost for each unit of cost.
         """

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["AttributeChange", "GroupPlan", "Plan", "TensorPlan"]
+__all__ = [
+    "AttributeChange",
+    "GroupDifference",
+    "GroupPlan",
+    "Plan",
+    "PlanDifference",
+    "TensorPlan",
+]
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +17,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from prunekit.errors import FileFormatError
+from prunekit.errors import FileFormatError, PlanError
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,8 @@ class GroupPlan:
     """Units before."""
     kept: tuple[int, ...] = field(repr=False)
     """Units that stay, ascending."""
+    reason: str = ""
+    """Why all of them stay, if something asked for that."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,44 @@ class AttributeChange:
 
 
 @dataclass(frozen=True)
+class GroupDifference:
+    """What two plans do differently with a group."""
+
+    name: str
+    only_here: tuple[int, ...]
+    """Units that the first plan keeps and the second does not."""
+    only_there: tuple[int, ...]
+    """Units that the second plan keeps and the first does not."""
+
+
+@dataclass(frozen=True)
+class PlanDifference:
+    """What two plans for one network do differently; false if nothing."""
+
+    groups: tuple[GroupDifference, ...]
+    tensors: tuple[str, ...]
+    """Names of parameters and buffers of which they keep other slices."""
+    attributes: tuple[tuple[str, int | None, int | None], ...]
+    """Attributes, such as `body.0.width`, and their values by each; None if one leaves it alone."""
+
+    def __bool__(self) -> bool:
+        """Whether there is a difference."""
+        return bool(self.groups or self.tensors or self.attributes)
+
+    def __repr__(self) -> str:
+        """Tell the story in a line a group and attribute."""
+        rows = [
+            f"  {g.name}: {len(g.only_here)} units stay here only, {len(g.only_there)} there only"
+            for g in self.groups
+        ]
+        rows += [
+            f"  {name}: {_or_as_is(a)} here, {_or_as_is(b)} there" for name, a, b in self.attributes
+        ]
+        head = f"PlanDifference: {len(self.groups)} groups, {len(self.tensors)} tensors"
+        return "\n".join([head, *rows])
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that turns a fresh dense network into the slim one; plain data."""
 
@@ -66,11 +113,14 @@ class Plan:
     """Before and after."""
     macs: tuple[int, int]
     """Before and after, at the traced input size."""
+    exact: bool = True
+    """No operator reduces over channels that leave, as a norm does: to remove them is to set them
+    to zero. Otherwise such operators have to be run over those that stay."""
 
     def __repr__(self) -> str:
         """Tell the story in a line a group."""
         head = f"Plan: params {_change(self.params)}, macs {_change(self.macs)}"
-        rows = [f"  {g.name}: {g.width} -> {len(g.kept)}" for g in self.groups]
+        rows = [f"  {g.name}: {_change_of(g)}" for g in self.groups]
         return "\n".join([head, *rows])
 
     def then(self, later: Plan) -> Plan:
@@ -94,6 +144,37 @@ class Plan:
             fingerprint=self.fingerprint,
             params=(self.params[0], later.params[1]),
             macs=(self.macs[0], later.macs[1]),
+            exact=self.exact and later.exact,
+        )
+
+    def diff(self, other: Plan) -> PlanDifference:
+        """Tell what another plan for the same network does differently.
+
+        Raises `PlanError` for a plan of another network.
+        """
+        if self.fingerprint != other.fingerprint:
+            message = "the two plans are for different networks, so they cannot be compared"
+            raise PlanError(message)
+        here, there = ({g.name: g.kept for g in plan.groups} for plan in (self, other))
+        slices = [{t.name: dict(t.kept) for t in plan.tensors} for plan in (self, other)]
+        values = [
+            {f"{a.module}.{a.attribute}".strip("."): a.after for a in plan.attributes}
+            for plan in (self, other)
+        ]
+        return PlanDifference(
+            tuple(
+                GroupDifference(
+                    name, _without(here[name], there[name]), _without(there[name], here[name])
+                )
+                for name in here
+                if here[name] != there.get(name, here[name])
+            ),
+            tuple(n for n in {**slices[0], **slices[1]} if slices[0].get(n) != slices[1].get(n)),
+            tuple(
+                (n, values[0].get(n), values[1].get(n))
+                for n in {**values[0], **values[1]}
+                if values[0].get(n) != values[1].get(n)
+            ),
         )
 
     def to_json(self) -> str:
@@ -115,6 +196,7 @@ class Plan:
                 fingerprint=_text(data["fingerprint"]),
                 params=_pair(data["params"]),
                 macs=_pair(data["macs"]),
+                exact=_truth(data.get("exact", True)),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             message = f"not a plan of prunekit ({type(error).__name__}: {error})"
@@ -153,6 +235,19 @@ def _composed(first: TensorPlan | None, second: TensorPlan | None) -> TensorPlan
     return replace(first, kept=kept)
 
 
+def _without(units: tuple[int, ...], others: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(units) - set(others)))
+
+
+def _or_as_is(value: int | None) -> str:
+    return "as it was" if value is None else str(value)
+
+
+def _change_of(group: GroupPlan) -> str:
+    stays = f" ({group.reason})" if group.reason else ""
+    return f"{group.width} -> {len(group.kept)}{stays}"
+
+
 def _change(pair: tuple[int, int]) -> str:
     before, after = pair
     return f"{before:,} -> {after:,} ({after / before - 1:+.1%})" if before else "0"
@@ -160,7 +255,8 @@ def _change(pair: tuple[int, int]) -> str:
 
 def _group(data: dict[str, Any]) -> GroupPlan:
     width = _integer(data["width"])
-    return GroupPlan(_text(data["name"]), width, _kept(data["kept"], width))
+    kept = _kept(data["kept"], width)
+    return GroupPlan(_text(data["name"]), width, kept, _text(data.get("reason", "")))
 
 
 def _tensor(data: dict[str, Any]) -> TensorPlan:
@@ -192,6 +288,13 @@ def _pair(data: Sequence[Any]) -> tuple[int, int]:
 def _integer(value: object) -> int:
     if type(value) is not int:  # nor a boolean
         message = f"{value!r} is not a whole number"
+        raise TypeError(message)
+    return value
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        message = f"{value!r} is neither true nor false"
         raise TypeError(message)
     return value
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["make_plan"]
+__all__ = ["make_plan", "plan_units"]
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,48 +17,62 @@ from prunekit.plan.choose import Chooser, Scores, bundles_of
 from prunekit.plan.data import AttributeChange, GroupPlan, Plan, TensorPlan
 from prunekit.plan.target import Policy, Target
 
+_NONE: Mapping[str, str] = MappingProxyType({})
+
 
 def make_plan(
-    graph: ChannelGraph, scores: Mapping[str, Scores], target: Target, policy: Policy
+    graph: ChannelGraph,
+    scores: Mapping[str, Scores],
+    target: Target,
+    policy: Policy,
+    *,
+    held: Mapping[str, str] = _NONE,
 ) -> Plan:
     """Choose widths that meet the target, keep the best units of every group.
 
     A `channel_ratio` is met as nearly as the rounding allows. A `macs_ratio` or `params_ratio` is
-    met or exceeded, by as little as single steps of single groups allow.
+    met or exceeded, by as little as single steps of single groups allow. Groups that `held` names
+    stay whole, for the reason that it gives.
 
     Raises:
         PlanError: nothing can be pruned, the target is out of reach (the message says what is in
             reach), or a glob of `protect` matches nothing.
     """
-    bundles = bundles_of(graph, _prunable(graph, policy), policy)
+    reasons = _reasons(graph, policy, held)
+    groups = [group for group in graph.groups if group.name not in reasons]
+    bundles = bundles_of(graph, groups, policy)
     if not bundles:
-        message = "nothing can be pruned: every group follows from one that stays whole"
+        texts = "; ".join(sorted(set(reasons.values()))) or "every group follows from another"
+        message = f"nothing can be pruned: no group may get narrower ({texts})"
         raise PlanError(message)
     widths = Chooser(bundles, scores, policy).widths(graph, target)
     kept = {name: _best(scores[name], width) for name, width in widths.items()}
-    return _plan(graph, kept)
+    for names in graph.balances:
+        if not reasons.keys().isdisjoint(names):
+            tied = (name for name in names if name not in reasons)
+            reasons |= {name: f"moves with {_others(name, names)}" for name in tied}
+    return plan_units(graph, kept, reasons)
 
 
-def _prunable(graph: ChannelGraph, policy: Policy) -> list[ChannelGroup]:
-    """Groups that are not protected and whose removal can be proven by zeroing."""
+def _reasons(graph: ChannelGraph, policy: Policy, held: Mapping[str, str]) -> dict[str, str]:
+    """Groups that stay whole, and why: held or protected."""
     if not graph.groups:
         reasons = sorted({f.reason.text for f in graph.frozen})
         message = f"nothing can be pruned: every axis is frozen ({'; '.join(reasons)})"
         raise PlanError(message)
-    protected: set[str] = set()
+    found = dict(held)
     for pattern in policy.protect:
         matched = {g.name for g in graph.groups if _matches(g, pattern)}
         if not matched:
             hint = did_you_mean(pattern, [g.name for g in graph.groups])
             message = f"prune.protect: '{pattern}' matches no group and no tensor{hint}"
             raise PlanError(message)
-        protected |= matched
-    whole = protected | _held_by_attributes(graph)
-    groups = [g for g in graph.groups if g.exact and g.name not in whole]
-    if not groups:
-        message = "nothing can be pruned: every group is protected or reduced over by an operator"
-        raise PlanError(message)
-    return groups
+        found |= dict.fromkeys(matched, "protected")
+    return found
+
+
+def _others(name: str, names: Sequence[str]) -> str:
+    return ", ".join(f"'{other}'" for other in names if other != name)
 
 
 def _matches(group: ChannelGroup, pattern: str) -> bool:
@@ -65,37 +80,49 @@ def _matches(group: ChannelGroup, pattern: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
-def _held_by_attributes(graph: ChannelGraph) -> set[str]:
-    """Groups whose width is kept where surgery cannot reach, such as in a list of sizes."""
-    return {
-        name
-        for field in graph.fields
-        if not field.attribute.isidentifier()
-        for name in field.length.each
-    }
-
-
 def _best(scores: Scores, width: int) -> tuple[int, ...]:
     """The highest scores; of equal ones the first."""
     return tuple(sorted(np.argsort(-scores, kind="stable")[:width].tolist()))
 
 
-def _plan(graph: ChannelGraph, kept: Mapping[str, tuple[int, ...]]) -> Plan:
-    """Spell a choice of units out for every tensor and attribute."""
+def plan_units(
+    graph: ChannelGraph, kept: Mapping[str, tuple[int, ...]], reasons: Mapping[str, str] = _NONE
+) -> Plan:
+    """Spell a choice of units out for every tensor and attribute.
+
+    Args:
+        graph: of the network.
+        kept: units that stay, ascending, by group; other groups stay whole.
+        reasons: why they do, by group.
+    """
     units = {g.name: kept.get(g.name, tuple(range(g.width))) for g in graph.groups}
     widths = {name: len(chosen) for name, chosen in units.items()}
     return Plan(
-        groups=tuple(GroupPlan(g.name, g.width, units[g.name]) for g in graph.groups),
-        tensors=_tensor_plans(graph, units),
-        attributes=tuple(
-            AttributeChange(f.module, f.attribute, before, after)
-            for f in graph.fields
-            if (before := f.length.at(graph.widths)) != (after := f.length.at(widths))
+        groups=tuple(
+            GroupPlan(g.name, g.width, units[g.name], reasons.get(g.name, "")) for g in graph.groups
         ),
+        tensors=_tensor_plans(graph, units),
+        attributes=(*_lengths(graph, widths), *_settings(graph, widths)),
         fingerprint=graph.fingerprint,
         params=(graph.params(), graph.params(widths)),
         macs=(graph.macs(), graph.macs(widths)),
+        exact=all(group.exact or widths[group.name] == group.width for group in graph.groups),
     )
+
+
+def _lengths(graph: ChannelGraph, widths: Mapping[str, int]) -> Iterator[AttributeChange]:
+    """Attributes that hold the length of an axis."""
+    for field in graph.fields:
+        before, after = field.length.at(graph.widths), field.length.at(widths)
+        if before != after:
+            yield AttributeChange(field.module, field.attribute, before, after)
+
+
+def _settings(graph: ChannelGraph, widths: Mapping[str, int]) -> Iterator[AttributeChange]:
+    """Attributes that a length is computed from."""
+    before = {a: value for rule in graph.rules for a, value in rule.settings.items()}
+    for attribute, after in graph.settings(widths).items():
+        yield AttributeChange(attribute.module, attribute.path, before[attribute], after)
 
 
 def _tensor_plans(

@@ -21,8 +21,9 @@ class Target:
 class Policy:
     """How a target is spread over the groups."""
 
-    allocation: Literal["local", "global"] = "local"
-    """The same share of every group, or one ranking of all units."""
+    allocation: Literal["local", "global", "uniform"] = "local"
+    """The same share of every group, as nearly as each can; one ranking of all units; or exactly
+    the same share of every group, so that widths keep their proportions."""
     round_to: int = 8
     """Widths that change become multiples of this."""
     min_width: int = 8

@@ -81,7 +81,11 @@ Ratio = Annotated[
     BeforeValidator(_percentage),
 ]
 FilePath = Annotated[Path, BeforeValidator(_path)]
-Glob = Annotated[str, StringConstraints(min_length=1, pattern=r"^\S+$"), Field(examples=["body.*"])]
+Glob = Annotated[
+    str,
+    StringConstraints(min_length=1, pattern=r"^\S(.*\S)?$"),  # names of groups have spaces inside
+    Field(examples=["body.*"]),
+]
 
 
 def _one_of(*names: str) -> ConfigDict:
@@ -220,11 +224,12 @@ class PruneSection(Section):
     criterion: Literal["l1", "l2", "random"] = Field(
         default="l2", description="What importance is: the norm of a unit's weights, or chance."
     )
-    allocation: Literal["local", "global"] = Field(
+    allocation: Literal["local", "global", "uniform"] = Field(
         default="local",
         description=(
-            "`local` removes the same share of every group; `global` compares units of all "
-            "groups with each other."
+            "`local` removes the same share of every group, as nearly as each allows; `global` "
+            "compares units of all groups with each other; `uniform` keeps all widths in "
+            "proportion, for programs that tell one width of a network by its weights."
         ),
     )
     round_to: Multiple = Field(

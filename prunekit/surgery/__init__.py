@@ -1,7 +1,21 @@
 """Surgery: a plan and a dense network make a slim one, proven equal, saved without pickle."""
 
-__all__ = ["SLIM_FILE", "Verification", "apply", "load_slim", "read_slim", "save_slim", "verify"]
+__all__ = [
+    "SLIM_FILE",
+    "Exported",
+    "SlimFile",
+    "Verification",
+    "apply",
+    "export",
+    "find_culprits",
+    "load_slim",
+    "read_slim",
+    "save_slim",
+    "verify",
+]
 
 from prunekit.surgery.apply import apply
-from prunekit.surgery.store import SLIM_FILE, load_slim, read_slim, save_slim
+from prunekit.surgery.culprits import find_culprits
+from prunekit.surgery.export import Exported, export
+from prunekit.surgery.store import SLIM_FILE, SlimFile, load_slim, read_slim, save_slim
 from prunekit.surgery.verify import Verification, verify

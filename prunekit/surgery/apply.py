@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["apply", "rebuild"]
 
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from prunekit.errors import SurgeryError
 from prunekit.graph import copy_with, fingerprint, like, tensors_of, unwrap
+from prunekit.graph.paths import read_path, write_path
 from prunekit.plan import Plan, TensorPlan
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -56,11 +58,21 @@ def rebuild(plan: Plan, model: Model) -> Model:
 
 
 def _slim(tensor: Tensor, plan: TensorPlan | None) -> Tensor:
-    value = tensor.detach()
-    for axis, kept in plan.kept.items() if plan else ():
-        value = value.index_select(axis, torch.tensor(kept, device=value.device))
+    value = _sliced(tensor.detach(), plan.kept if plan else {})
     value = value.clone() if value.data_ptr() == tensor.data_ptr() else value
     return like(tensor, value)
+
+
+def _sliced(value: Tensor, kept: Mapping[int, Sequence[int]]) -> Tensor:
+    """Take indices of several axes, of neighbouring ones at once: no tensor is made in between."""
+    indices = {axis: torch.tensor(kept[axis], device=value.device) for axis in sorted(kept)}
+    first = min(indices, default=0)
+    if len(indices) > 1 and list(indices) == list(range(first, first + len(indices))):
+        grid = torch.meshgrid(*indices.values(), indexing="ij")
+        return torch.ops.aten.index.Tensor(value, [*[None] * first, *grid])  # type: ignore[no-any-return]
+    for axis, index in indices.items():
+        value = value.index_select(axis, index)
+    return value
 
 
 def _set_attributes(slim: nn.Module, plan: Plan) -> None:
@@ -68,11 +80,12 @@ def _set_attributes(slim: nn.Module, plan: Plan) -> None:
         where = f"{change.module}.{change.attribute}"
         try:
             module = slim.get_submodule(change.module)
-            found = getattr(module, change.attribute, None)
-            if found == change.after:  # worked out from the weight
+            found = read_path(module, change.attribute)
+            if found == change.after:  # worked out from the weight, or held in two places
                 continue
             if found == change.before:
-                setattr(module, change.attribute, change.after)
+                write_path(module, change.attribute, change.after)
+                _refresh(module)
         except Exception as error:  # a class of the user's own can refuse in any way
             message = f"{where} cannot be set to {change.after}: {error}; protect its groups"
             raise SurgeryError(message) from error
@@ -82,3 +95,10 @@ def _set_attributes(slim: nn.Module, plan: Plan) -> None:
                 "make the plan anew for this network"
             )
             raise SurgeryError(message)
+
+
+def _refresh(module: nn.Module) -> None:
+    """Bring a second place in line: layers of einops keep the lengths of axes twice."""
+    lengths = vars(module).get("axes_lengths")
+    if type(module).__module__.startswith("einops.") and isinstance(lengths, dict):
+        vars(module)["_axes_lengths"] = tuple(lengths.items())

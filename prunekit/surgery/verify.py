@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "second_size", "verify"]
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,11 +13,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
 from prunekit.errors import VerificationError
-from prunekit.graph import Inputs, clone_model, unwrap
+from prunekit.graph import Inputs, TraceOptions, clone_model, run_without, unwrap
 from prunekit.graph.compare import (
     Difference,
     Edit,
     compare,
+    converted_copy,
     edited_copy,
     generic,
     generic_inputs,
@@ -31,8 +33,13 @@ from prunekit.surgery.weightnorm import directions_of
 _GENERIC_LIMIT = 1e-6
 """Largest error in float64, as a share of what the removal changes."""
 
+_ROUNDING = 1e-3
+"""What rounding is of the largest value of an output, as a share of these limits."""
+
 _ROUNDED_LIMIT = 1e-2
 """The same in a type of less precision, for networks that take no other."""
+
+_PLAIN = TraceOptions()
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,18 @@ class Verification:
         return Difference(self.max_error, self.limit, self.dtype).severity
 
 
-def verify(dense: nn.Module, slim: nn.Module, plan: Plan, inputs: Inputs) -> Verification:
+def verify(
+    dense: nn.Module,
+    slim: nn.Module,
+    plan: Plan,
+    inputs: Inputs,
+    *,
+    options: TraceOptions = _PLAIN,
+) -> Verification:
     """Compare the slim network with the dense one whose removed slices are zero.
+
+    Where a norm, a mean or a softmax runs over channels of which some are removed, it runs over
+    those that stay in both.
 
     Both run at the size of `inputs` and, where the dense network takes it, at a second one. The
     same plan is then tried with generic weights and inputs in float64, behind which no mistake
@@ -69,21 +86,21 @@ def verify(dense: nn.Module, slim: nn.Module, plan: Plan, inputs: Inputs) -> Ver
         VerificationError: they differ by more than rounding, or the proof would be empty.
     """
     dense, slim = unwrap(dense), unwrap(slim)
-    edit = _switch_off(plan, directions_of(dense))
+    off = _Off(plan, _switch_off(plan, directions_of(dense)), options)
     worst: Difference | None = None
     shapes = []
-    for call in (inputs, _second_size(inputs)):
+    for call in (inputs, second_size(inputs)):
         if call is not inputs and not runs(dense, call):
             continue
-        difference = _difference(dense, slim, edit, call)
+        difference = _difference(dense, slim, off, call)
         if not difference.passed:
             raise VerificationError(_blame(plan, difference, call, "with its weights"))
         shapes.append(_shape(call))
         if worst is None or difference.severity > worst.severity:
             worst = difference
     assert worst is not None
-    sizes = [call for call in (inputs, _second_size(inputs)) if _shape(call) in shapes]
-    errors = [_generic_error(dense, plan, edit, call) for call in sizes]
+    sizes = [call for call in (inputs, second_size(inputs)) if _shape(call) in shapes]
+    errors = [_generic_error(dense, off, call) for call in sizes]
     generic_error = None if None in errors else max(e for e in errors if e is not None)
     _check_training(dense, slim, inputs)
     return Verification(
@@ -91,32 +108,75 @@ def verify(dense: nn.Module, slim: nn.Module, plan: Plan, inputs: Inputs) -> Ver
     )
 
 
-def _generic_error(dense: nn.Module, plan: Plan, edit: Edit, inputs: Inputs) -> float | None:
+@dataclass(frozen=True)
+class _Off:
+    """How the removed channels are switched off."""
+
+    plan: Plan
+    edit: Edit
+    options: TraceOptions
+
+    def run(self, dense: nn.Module, inputs: Inputs, dtype: torch.dtype | None) -> list[Tensor]:
+        """What the dense network computes without them."""
+        try:
+            if self.plan.exact:
+                return run(edited_copy(dense, self.edit, dtype), inputs, dtype)
+            removed = {
+                tensor.name: {
+                    axis: sorted(set(range(tensor.shape[axis])) - set(kept))
+                    for axis, kept in tensor.kept.items()
+                }
+                for tensor in self.plan.tensors
+            }
+            return run_without(
+                dense, inputs, removed, edit=self.edit, dtype=dtype, options=self.options
+            )
+        except VerificationError:
+            raise
+        except Exception as error:  # the model's own code can fail in any way
+            message = (
+                "the dense network does not run with the removed channels switched off "
+                f"({type(error).__name__}: {_first_line(error)}), so nothing can be proven"
+            )
+            raise VerificationError(message) from error
+
+
+def _generic_error(dense: nn.Module, off: _Off, inputs: Inputs) -> float | None:
     """Error with generic weights, as a share of what switching channels off changes.
 
-    In float64; in the network's own type, and less sharply, where it does not run in that.
+    In float64; in the network's own type, and less sharply, where it does not run in that. None
+    where it computes nothing finite in either; then its own weights must show an effect.
     """
-    if not plan.tensors:
+    if not off.plan.tensors:
         return 0.0
     for dtype, limit in ((torch.float64, _GENERIC_LIMIT), (None, _ROUNDED_LIMIT)):
-        other = edited_copy(dense, generic(dense), dtype)
+        other = converted_copy(dense, generic(dense), dtype)
         noise = generic_inputs(inputs)
         try:
             whole = run(edited_copy(other, lambda _, tensor: tensor), noise, dtype)
-            expected = run(edited_copy(other, edit), noise, dtype)
         except Exception:  # noqa: BLE001, S112 - the model's own code can fail in any way
             continue
-        if all(tensor.isfinite().all() for tensor in (*whole, *expected)):
-            actual = _run_slim(plan, other, noise, dtype)
-            return _share(plan, (whole, expected, actual), limit, inputs)
+        if all(tensor.isfinite().all() for tensor in whole):
+            expected = off.run(other, noise, dtype)
+            actual = _run_slim(off.plan, other, noise, dtype)
+            return _share(off.plan, (whole, expected, actual), limit, inputs)
+    whole = run(edited_copy(dense, lambda _, tensor: tensor), inputs)
+    if _effect(whole, off.run(dense, inputs, None)) == 0:
+        raise VerificationError(_EMPTY)
     return None
+
+
+_EMPTY = (
+    "nothing is proven, since switching the removed channels off does not change what the network "
+    "computes, even with generic weights; protect groups to find the idle one"
+)
 
 
 def _run_slim(
     plan: Plan, dense: nn.Module, inputs: Inputs, dtype: torch.dtype | None
 ) -> list[Tensor]:
     try:
-        return run(rebuild(plan, dense), inputs, dtype)
+        return run(rebuild(plan, dense).eval(), inputs, dtype)
     except Exception as error:  # the model's own code can fail in any way
         raise VerificationError(_does_not_run(error)) from error
 
@@ -127,28 +187,42 @@ def _share(
     limit: float,
     inputs: Inputs,
 ) -> float:
-    """Compare what the whole, the switched-off and the slim network compute."""
-    whole, expected, actual = results
-    effect, gap = _largest(whole, expected), _largest(expected, actual)
+    """Compare what the whole, the switched-off and the slim network compute, output by output."""
+    effect = _effect(results[0], results[1])
     if effect == 0:
+        raise VerificationError(_EMPTY)
+    share = 0.0
+    for whole, expected, actual in zip(*results, strict=True):
+        own, gap = _largest(whole, expected), _largest(expected, actual)
+        size = float(_exact(expected).abs().max()) if expected.numel() else 0.0
+        allowed = limit * own + _ROUNDING * limit * size  # of what it leaves alone, rounding
+        if not gap <= allowed:  # nor if it is not a number
+            dtype = str(expected.dtype).removeprefix("torch.")
+            difference = Difference(gap, allowed, dtype)
+            raise VerificationError(_blame(plan, difference, inputs, "with generic weights"))
+        share = max(share, gap / own if own else 0.0)
+    return share
+
+
+def _effect(whole: Sequence[Tensor], off: Sequence[Tensor]) -> float:
+    """Largest change of any output; raises `VerificationError` if they are of other sizes."""
+    if [x.shape for x in whole] != [x.shape for x in off]:
         message = (
-            "nothing is proven, since switching the removed channels off does not change what the "
-            "network computes, even with generic weights; protect groups to find the idle one"
+            "the size of what the network returns follows from how many channels there are; "
+            "protect the groups that its code asks for it"
         )
         raise VerificationError(message)
-    if gap > limit * effect:
-        dtype = str(expected[0].dtype).removeprefix("torch.")
-        difference = Difference(gap, limit * effect, dtype)
-        raise VerificationError(_blame(plan, difference, inputs, "with generic weights"))
-    return gap / effect
+    return max(map(_largest, whole, off), default=0.0)
 
 
-def _largest(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Largest absolute difference; infinite where shapes differ."""
-    if [x.shape for x in first] != [x.shape for x in second]:
+def _largest(first: Tensor, second: Tensor) -> float:
+    """Largest absolute difference; infinite where shapes differ or something is not finite."""
+    if first.shape != second.shape:
         return float("inf")
-    pairs = [(_exact(a), _exact(b)) for a, b in zip(first, second, strict=True) if a.numel()]
-    return max((float((a - b).abs().max()) for a, b in pairs), default=0.0)
+    if not first.numel():
+        return 0.0
+    largest = float((_exact(first) - _exact(second)).abs().max())
+    return largest if math.isfinite(largest) else float("inf")
 
 
 def _exact(tensor: Tensor) -> Tensor:
@@ -177,22 +251,26 @@ def _trains(model: nn.Module, inputs: Inputs) -> bool:
     return True
 
 
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "")
+
+
 def _does_not_run(error: Exception) -> str:
     return f"the slim network does not run ({type(error).__name__}: {error})"
 
 
-def _difference(dense: nn.Module, slim: nn.Module, edit: Edit, inputs: Inputs) -> Difference:
+def _difference(dense: nn.Module, slim: nn.Module, off: _Off, inputs: Inputs) -> Difference:
     """In the model's own type, and on doubt again in float64 if the model runs in that."""
-    difference = _difference_in(dense, slim, edit, inputs, dtype=None)
+    difference = _difference_in(dense, slim, off, inputs, dtype=None)
     if difference.passed or not runs(dense, inputs, torch.float64):
         return difference
-    return _difference_in(dense, slim, edit, inputs, dtype=torch.float64)
+    return _difference_in(dense, slim, off, inputs, dtype=torch.float64)
 
 
 def _difference_in(
-    dense: nn.Module, slim: nn.Module, edit: Edit, inputs: Inputs, *, dtype: torch.dtype | None
+    dense: nn.Module, slim: nn.Module, off: _Off, inputs: Inputs, *, dtype: torch.dtype | None
 ) -> Difference:
-    expected = run(edited_copy(dense, edit, dtype), inputs, dtype)
+    expected = off.run(dense, inputs, dtype)
     try:
         actual = run(edited_copy(slim, lambda _, tensor: tensor, dtype), inputs, dtype)
     except Exception as error:  # the model's own code can fail in any way
@@ -221,7 +299,7 @@ def _switch_off(plan: Plan, directions: Mapping[str, int]) -> Edit:
     return zero
 
 
-def _second_size(inputs: Inputs) -> Inputs:
+def second_size(inputs: Inputs) -> Inputs:
     """Images half as high again and twice as wide; other tensors as they are."""
     resized: Inputs = tree_map(_resized, plain(inputs))
     return resized

@@ -15,7 +15,7 @@ import torch
 
 from prunekit.graph.labels import Axis, Facts, Labels
 from prunekit.graph.rules import Call
-from tests.laws import rule_faults
+from tests.laws import rule_faults, surgery_faults
 
 Patch = pytest.MonkeyPatch
 
@@ -272,5 +272,17 @@ FAULTS: tuple[Fault, ...] = tuple(
         (surgery_takes_the_neighbour, "Chain"),
         (surgery_forgets_an_attribute, "Depthwise"),
         (removed_units_are_not_switched_off, "Chain"),
+        (surgery_faults.norms_run_over_all_channels, "Averaged"),
+        (surgery_faults.norms_run_over_all_channels, "LayerNormed2d"),
+        (surgery_faults.norms_are_told_the_width_of_all, "LayerNormed"),
+        (surgery_faults.what_stays_is_put_in_front, "LayerNormed"),
+        (surgery_faults.scale_of_attention_stays_that_of_all, "DotProductEqual"),
+        (surgery_faults.a_computed_width_is_not_noticed, "ScaledByWidth"),
+        (surgery_faults.a_computed_width_stays_that_of_all, "ScaledByWidth"),
+        (surgery_faults.a_setting_is_not_looked_for, "HalvedTotal"),
+        (surgery_faults.attributes_of_classes_are_not_followed, "ClassWidth"),
+        (surgery_faults.tuples_are_left_as_they_are, "PairOfSizes"),
+        (surgery_faults.shape_of_a_norm_is_forgotten, "LayerNormed"),
+        (surgery_faults.torch_attention_is_not_told, "TorchAttention"),
     )
 )

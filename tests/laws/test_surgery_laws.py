@@ -1,14 +1,15 @@
 """What holds for the plan and the slim network of every network."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from prunekit.errors import PlanError
-from prunekit.graph import trace
+from prunekit.errors import PlanError, VerificationError
+from prunekit.graph import TraceOptions, trace
 from prunekit.graph.compare import run
 from prunekit.plan import Plan, Policy, Target, make_plan
 from prunekit.score import score_groups
@@ -16,8 +17,8 @@ from prunekit.surgery import apply, verify
 from tests.nets import NETS, Averaged, Net, graph_of, make
 
 FINE = Policy(round_to=1, min_width=1)
-# of the others nothing may leave, since a plan keeps whole what is not exact
-REBUILT = [kind for kind in NETS if len(kind.inexact) < len(kind.widths)]
+# of the others the proof refuses every plan, since their code computes with a width
+REBUILT = [kind for kind in NETS if not kind.computes]
 
 each_net = pytest.mark.parametrize("kind", REBUILT, ids=lambda kind: kind.__name__)
 each_ratio = pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
@@ -38,7 +39,10 @@ def assert_same(expected: Iterable[torch.Tensor], found: Iterable[torch.Tensor])
 def test_removing_units_equals_zeroing_their_slices_at_two_sizes(kind, ratio):
     net, inputs, plan = planned(kind, ratio)
     slim = apply(plan, net)
-    result = verify(net, slim, plan, inputs)
+    result = verify(net, slim, plan, inputs, options=TraceOptions(**kind.options))
+    assert plan.exact is not any(
+        len(g.kept) < g.width for g in plan.groups if not graph_of(kind)[g.name].exact
+    )
     assert result.passed
     assert result.dtype == "float64"
     assert len(result.input_shapes) == 2
@@ -147,6 +151,17 @@ def test_the_same_seed_gives_the_same_plan(kind):
     assert planned(kind, criterion="random")[2] == planned(kind, criterion="random")[2]
 
 
-def test_a_group_that_an_operator_averages_over_is_left_whole():
-    with pytest.raises(PlanError, match="reduced over"):
-        planned(Averaged)
+def test_a_mean_is_one_over_the_channels_that_stay():
+    net, inputs, plan = planned(Averaged)
+    slim = apply(plan, net)
+    assert not plan.exact
+    verify(net, slim, plan, inputs)
+    with pytest.raises(VerificationError, match="differs from the dense one"):
+        verify(net, slim, replace(plan, exact=True), inputs)
+
+
+@pytest.mark.parametrize("kind", [k for k in NETS if k.computes], ids=lambda kind: kind.__name__)
+def test_a_width_that_the_code_computes_with_is_refused(kind):
+    net, inputs, plan = planned(kind)
+    with pytest.raises(VerificationError, match="differs from the dense one"):
+        verify(net, apply(plan, net), plan, inputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from pathlib import Path
 
@@ -427,3 +428,36 @@ def test_how_to_trace_is_handed_on(image):
         prunekit.prune(Asking(), SMALL, image, opaque=["head"])
     with pytest.raises(TraceError, match="attention='none' is no choice"):
         prunekit.prune(Asking(), SMALL, image, attention="none")
+
+
+class Rooted(nn.Module):
+    """Divides by the root of the width of one of its three pairs of layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = nn.Conv2d(3, 16, 3, 1, 1), nn.Conv2d(16, 3, 3, 1, 1)
+        self.wide = nn.ModuleList(nn.Conv2d(16, 24, 1) for _ in range(3))
+        self.back = nn.ModuleList(nn.Conv2d(24, 16, 1) for _ in range(3))
+
+    def forward(self, x):
+        x = self.head(x)
+        for number, (wide, back) in enumerate(zip(self.wide, self.back, strict=True)):
+            inner = wide(x).relu()
+            x = x + back(inner / math.sqrt(len(inner[0])) if number == 1 else inner)
+        return self.tail(x)
+
+
+def test_a_group_that_the_code_computes_with_is_found_and_stays_whole(image):
+    result = prunekit.prune(
+        Rooted(), {"prune": {**SMALLEST["prune"], "round_to": 1, "min_width": 1}}, image
+    )
+    widths = {group.name: (group.width, len(group.kept)) for group in result.plan.groups}
+    reasons = {group.name: group.reason for group in result.plan.groups}
+
+    assert result.model.wide[1].out_channels == 24
+    assert result.model.wide[0].out_channels == result.model.wide[2].out_channels == 12
+    assert sorted(widths.values()) == [(16, 8), (24, 12), (24, 12), (24, 24)]
+    assert [bool(text) for text in reasons.values()].count(True) == 1
+    assert "narrower, the slim network with its weights differs" in next(
+        text for text in reasons.values() if text
+    )

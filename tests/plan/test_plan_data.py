@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from prunekit.errors import FileFormatError
+from prunekit.errors import FileFormatError, PlanError
 from prunekit.graph import trace
 from prunekit.nets import EDSR
-from prunekit.plan import Plan, Policy, Target, make_plan
+from prunekit.plan import Plan, Policy, Target, make_plan, plan_units
 from prunekit.score import score_groups
 from prunekit.surgery import apply, verify
 from tests.nets import conv
@@ -173,3 +173,39 @@ def test_then_tells_of_groups_that_the_first_plan_did_not_have():
     assert [g.name for g in both.groups] == ["head / 4", "mid / 4", "trunk"]
     assert torch.equal(apply(both, net)(image), apply(second, between)(image))
     assert verify(net, apply(both, net), both, image).passed
+
+
+def test_a_plan_does_not_differ_from_itself(plan):
+    same = plan.diff(Plan.from_json(plan.to_json()))
+    assert not same
+    assert repr(same) == "PlanDifference: 0 groups, 0 tensors"
+
+
+def test_a_difference_names_groups_units_tensors_and_attributes():
+    net = EDSR(channels=6, blocks=1)
+    half, third = planned(net, 0.5), planned(net, 1 / 3)
+    found = half.diff(third)
+    assert found
+    for group in found.groups:
+        here = next(g.kept for g in half.groups if g.name == group.name)
+        there = next(g.kept for g in third.groups if g.name == group.name)
+        assert set(group.only_here) == set(here) - set(there)
+        assert set(group.only_there) == set(there) - set(here)
+    assert "head.0.weight" in found.tensors
+    assert ("head.0.out_channels", 3, 4) in found.attributes
+    assert "  head.0.out_channels: 3 here, 4 there" in repr(found).splitlines()
+
+
+def test_what_one_plan_leaves_alone_is_told():
+    net = EDSR(channels=6, blocks=1)
+    graph = trace(net, torch.rand(1, 3, 6, 6))
+    whole, half = plan_units(graph, {}), planned(net, 0.5)
+    found = whole.diff(half)
+    assert ("head.0.out_channels", None, 3) in found.attributes
+    assert all(not group.only_there for group in found.groups)
+    assert "  head.0.out_channels: as it was here, 3 there" in repr(found).splitlines()
+
+
+def test_plans_of_two_networks_are_not_compared(plan):
+    with pytest.raises(PlanError, match="different networks"):
+        plan.diff(planned(EDSR(channels=8, blocks=1)))

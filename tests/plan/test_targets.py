@@ -206,7 +206,9 @@ def test_a_protected_name_that_is_nowhere_is_told_with_the_nearest(graph, scores
 
 
 def test_everything_protected_leaves_nothing_to_prune(graph, scores):
-    with pytest.raises(PlanError, match="nothing can be pruned: every group is protected"):
+    with pytest.raises(
+        PlanError, match=r"nothing can be pruned: no group may get narrower \(protected\)"
+    ):
         make_plan(graph, scores, Target("channel_ratio", 0.5), Policy(protect=("*",)))
 
 
@@ -294,3 +296,37 @@ def test_random_scores_depend_on_seed_and_group_alone():
     assert (a["trunk"] != a["body.0 hidden"]).any()
     shorter = score_groups(net, groups[:2], "random", seed=4)
     assert (shorter["trunk"] == a["trunk"]).all()
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_uniform_widths_keep_their_proportions(ratio):
+    graph = trace(Tapered(), torch.rand(1, 3, 6, 6))
+    rng = np.random.default_rng(1)
+    scores = {group.name: rng.random(group.width) for group in graph.groups}
+    plan = make_plan(graph, scores, Target("channel_ratio", ratio), Policy("uniform", 4, 4))
+    shares = {len(group.kept) / group.width for group in plan.groups}
+    assert len(shares) == 1
+    assert abs(shares.pop() - (1 - ratio)) <= 1 / 8 or ratio > 0.75  # min_width ends it there
+    assert all(len(group.kept) % 4 == 0 for group in plan.groups)
+
+
+@pytest.mark.parametrize("kind", ["macs_ratio", "params_ratio"])
+def test_a_uniform_plan_meets_a_cost_with_the_first_width_that_does(kind):
+    graph = trace(Tapered(), torch.rand(1, 3, 6, 6))
+    scores = {group.name: np.ones(group.width) for group in graph.groups}
+    plan = make_plan(graph, scores, Target(kind, 0.4), Policy("uniform", 1, 1))
+    cost = graph.macs if kind == "macs_ratio" else graph.params
+    narrow = widths(plan)
+    wider = {group.name: len(group.kept) + group.width // 16 for group in plan.groups}
+    assert cost(narrow) <= 0.6 * cost() < cost(wider)
+
+
+class Tapered(nn.Module):
+    """Layers of 32, 16 and 48 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(conv(3, 32), conv(32, 16), conv(16, 48), conv(48, 3))
+
+    def forward(self, x):
+        return self.layers(x)

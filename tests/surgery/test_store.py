@@ -204,10 +204,10 @@ def test_a_damaged_file_is_refused_and_never_another_network(file, content, dens
     intact = read_slim(file)
     expected = (bits(load_slim(file, dense)), intact.plan, intact.network)
     refused = 0
-    for _ in range(60):
+    for _ in range(80):
         file.write_bytes(damage(content, generator))
         refused += assert_refused_or_the_same(file, dense, expected)
-    assert refused >= 59  # one bit makes another white space of the header's padding
+    assert refused >= 79  # one bit makes another white space of the header's padding
 
 
 def rewritten(file: Path, **changes: str) -> None:
@@ -355,7 +355,7 @@ for slim, plan, _ in wanted[::-1]:
     save_slim(file, slim, plan)
 longest = 3 * (time.perf_counter() - started)  # on a busy machine, too
 random.seed(0)
-for _ in range(60):
+for _ in range(120):
     child = os.fork()
     if not child:
         while True:
@@ -379,7 +379,7 @@ def test_a_kill_at_any_moment_of_saving_leaves_the_old_file_or_the_new(tmp_path)
         cwd=Path(__file__).parents[2],
     )
     assert result.returncode == 0, result.stderr
-    assert len(result.stdout.split()) == 60
+    assert len(result.stdout.split()) == 120
     assert set(result.stdout.split()) == {"0", "1"}
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from prunekit.errors import VerificationError
+from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import trace
 from prunekit.nets import EDSR
-from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan
+from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan, plan_units
 from prunekit.score import score_groups
 from prunekit.surgery import apply, verify
-from tests.nets import conv
+from tests.nets import NETS, conv, traced
 from tests.untouched import assert_untouched, picture
 
 
@@ -226,7 +227,7 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.head(x)
-        return self.tail(y + self.gate * self.inner(y) * y.shape[1] ** -0.5)
+        return self.tail(y + self.gate * self.inner(y) * len(y[0]) ** -0.5)
 
 
 @pytest.mark.parametrize("hidden_by", ["black image", "closed gate"])
@@ -325,3 +326,23 @@ def test_every_output_is_compared(image):
     slim.register_forward_hook(lambda _m, _i, out: {**out, "bias": out["bias"] + 1})
     with pytest.raises(VerificationError, match="differs from the dense one by 1 where"):
         verify(net, slim, plan, image)
+
+
+INEXACT = [kind for kind in NETS if kind.inexact and not kind.computes and not kind.options]
+
+
+@pytest.mark.parametrize("kind", INEXACT, ids=lambda kind: kind.__name__)
+def test_one_layer_that_keeps_other_channels_breaks_the_proof_over_norms_too(kind):
+    net, inputs, graph = traced(kind)
+    group = max((g for g in graph.groups if not g.exact), key=lambda g: g.width)
+    tied = next((names for names in graph.balances if group.name in names), (group.name,))
+    narrow = next(w for w in graph.narrower(tied) if w[group.name] < group.width)
+    plan = plan_units(graph, {name: tuple(range(width)) for name, width in narrow.items()})
+    assert verify(net, apply(plan, net), plan, inputs).passed
+    member = next(m for m in group.members if m.tensor in graph.parameters)
+    left = group.width - narrow[group.name]
+    everything = np.arange(graph.shapes[member.tensor][member.axis])
+    other = np.delete(everything, member.indices[:left].ravel())  # the first, not the last
+    wrong = edited(plan, member.tensor, member.axis, tuple(other.tolist()))
+    with pytest.raises((VerificationError, SurgeryError)):
+        verify(net, apply(wrong, net), wrong, inputs)

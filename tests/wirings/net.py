@@ -22,6 +22,8 @@ class Net(nn.Module):
     """Widths of the groups whose removal is not the same as zeroing, descending."""
     balanced: ClassVar[tuple[tuple[int, ...], ...]] = ()
     """Widths of the groups that have to stay in proportion, a tuple for each such set."""
+    computes: ClassVar[bool] = False
+    """Whether the code computes values from a width, so that no narrower one is the same."""
     options: ClassVar[Mapping[str, Any]] = {}
     """What `trace` is told beside the network and its inputs."""
     size: ClassVar[int] = 12

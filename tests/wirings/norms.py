@@ -5,8 +5,11 @@ from __future__ import annotations
 __all__ = [
     "LayerNormed",
     "LayerNormed2d",
+    "LevelsByWidth",
     "RootMeanSquare",
     "RootMeanSquareByHand",
+    "ScaledByLength",
+    "ScaledByWidth",
     "GroupNormed",
     "GroupNormedPlain",
     "InstanceNormed",
@@ -15,6 +18,8 @@ __all__ = [
     "NextBlock",
     "ResponseNormed",
 ]
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +96,54 @@ class RootMeanSquareByHand(Net):
         x = self.head(x)
         x = F.normalize(x, dim=1) * x.shape[1] ** 0.5 * self.gain
         return self.tail(F.relu(self.mid(x)))
+
+
+class ScaledByLength(Net):
+    """Divides by the root of a width, which the code asks for in a way that is not followed."""
+
+    widths = (8, 7)
+    computes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        return self.tail(F.relu(self.mid(x * len(x[0]) ** -0.5)))
+
+
+class LevelsByWidth(Net):
+    """An attribute is the width of a layer, and the number of levels of a quantiser."""
+
+    widths = (8, 7)
+    computes = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels = 8
+        self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        x = self.head(x).view(n, self.levels, h, w)
+        return self.tail(F.relu(self.mid(x)) * math.sqrt(self.levels))
+
+
+class ScaledByWidth(Net):
+    """Divides by the root of a width, by a width, and by a number of values in all."""
+
+    widths = (8, 7)
+    inexact = (8, 7)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        x = self.mid(x * x.shape[1] ** -0.5 / math.sqrt(x.size(1)))
+        return self.tail(F.relu(x) / x.size(1) + 1 / x.numel())
 
 
 class GroupNormed(Net):

@@ -53,8 +53,9 @@ def _normalised(call: Call, value: Value, depth: int, affine: Sequence[Value | N
         ):
             if size > 1:
                 call.unite(axis, other)
-    for axis in axes[-depth:]:
+    for position, axis in enumerate(axes[-depth:]):
         call.reduce(axis)
+        call.sized(**{f"normalized_shape[{position}]": axis})
     return axes
 
 

@@ -1,0 +1,280 @@
+"""Run a network with channels switched off, its norms and means over the channels that stay.
+
+To remove a channel is to set its slices to zero, except where an operator reduces over channels: a
+mean over 48 of 64 channels is not the mean over 64 of which 16 are zero. Here those operators, and
+no others, are run on the channels that stay.
+"""
+
+from __future__ import annotations
+
+__all__ = ["Removed", "run_without"]
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch._ops import OpOverload
+from torch.utils._pytree import tree_leaves, tree_map
+
+from prunekit.errors import VerificationError
+from prunekit.graph.attributes import trace_attributes
+from prunekit.graph.compare import Edit, converted, converted_copy
+from prunekit.graph.counts import read_attribute
+from prunekit.graph.integers import Attribute, AxisSize, evaluate, values_as
+from prunekit.graph.labels import Axis
+from prunekit.graph.options import TraceOptions
+from prunekit.graph.precision import is_double
+from prunekit.graph.record import Inputs, ModulePath, Recording, Way, follow, plain, record
+from prunekit.graph.rules import RULES
+from prunekit.graph.solve import Solution
+from prunekit.graph.structure import find_structure
+from prunekit.graph.tape import Operator, Tape, Value
+from prunekit.graph.walk import Walk, layers_in, positions_in, walk
+
+_SIZED = {
+    "aten.native_layer_norm": 1,
+    "aten._fused_rms_norm": 1,
+}
+"""Norms that are told the trailing sizes that they run over, and which argument that is."""
+
+_ATTENTION = "aten._scaled_dot_product_"
+
+_PRODUCTS = frozenset({"aten.bmm", "aten.mm"})
+
+Removed = Mapping[str, Mapping[int, Sequence[int]]]
+"""Indices that leave, by parameter or buffer and by axis."""
+
+
+def run_without(
+    model: nn.Module,
+    inputs: Inputs,
+    removed: Removed,
+    *,
+    edit: Edit,
+    dtype: torch.dtype | None,
+    options: TraceOptions,
+) -> list[Tensor]:
+    """All tensors that a model computes with channels switched off.
+
+    Args:
+        model: it stays as it is.
+        inputs: what the model is called with.
+        removed: the slices that leave.
+        edit: sets them to zero.
+        dtype: type to compute in; its own if None.
+        options: how the network was traced when the slices were found.
+
+    Raises:
+        VerificationError: an operator that reduces over them cannot be run on a part of them.
+    """
+    tensors = tree_map(lambda x: converted(x, dtype), plain(inputs))
+    wide = dtype == torch.float64 or is_double(model)
+    recording = _recorded(model, tensors, dtype, wide=wide)
+    walked = walk(
+        recording,
+        {**RULES, **(options.rules or {})},
+        positions=positions_in(model),
+        layers=layers_in(model),
+        opaque=options.opaque,
+    )
+    solution = find_structure(recording, walked, model, options.attention).flow.solution
+    leaving = _Leaving(walked, solution, removed)
+    private = converted_copy(model, edit, dtype)
+    trace_attributes(model, private)
+    where = ModulePath(private)
+    widths = _Widths(model, leaving, walked)
+    with values_as(lambda size: evaluate(size.expression, widths)):
+        way = Way(_Reference(where, recording.operators, walked, leaving), wide=wide)
+        result = follow(model, private, tensors, way)
+    return [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+
+
+def _recorded(
+    model: nn.Module, tensors: Inputs, dtype: torch.dtype | None, *, wide: bool
+) -> Recording:
+    """What the dense network runs, with values, since kernels may be others without."""
+    base = converted_copy(model, lambda _, tensor: tensor, dtype)
+    return record(base, tensors, wide=wide, on_values=True)
+
+
+class _Widths:
+    """Lengths of axes when the channels have left.
+
+    An attribute keeps its value: it may be the width of something and mean something else as well.
+    """
+
+    def __init__(self, model: nn.Module, leaving: _Leaving, walked: Walk) -> None:
+        self._model = model
+        self._leaving = leaving
+        self._walked = walked
+
+    def __call__(self, leaf: AxisSize | Attribute) -> int:
+        if isinstance(leaf, Attribute):
+            return read_attribute(self._model, leaf) or 0
+        axis = self._walked.known[leaf.value][leaf.dim]
+        gone = int(self._leaving.mask(axis).sum())
+        return self._walked.shapes[leaf.value][leaf.dim] - gone
+
+
+class _Leaving:
+    """Tells which indices of an axis leave."""
+
+    def __init__(self, walked: Walk, solution: Solution, removed: Removed) -> None:
+        self._solution = solution
+        self._gone = np.zeros(len(solution.classes), dtype=np.bool_)
+        for name, axes in removed.items():
+            for position, indices in axes.items():
+                labels = walked.state[name][position]
+                if labels is not None:
+                    self._gone[solution.of(labels[np.asarray(indices, dtype=np.int64)])] = True
+
+    def mask(self, axis: Axis) -> NDArray[np.bool_]:
+        """For every index whether it leaves."""
+        if axis is None:
+            return np.zeros(0, dtype=np.bool_)
+        return np.asarray(self._gone[self._solution.of(axis.reshape(-1))])
+
+    def kept(self, axes: Sequence[Axis]) -> dict[int, Tensor]:
+        """Indices that stay, for every axis of which some leave."""
+        masks = {position: self.mask(axis) for position, axis in enumerate(axes)}
+        return {
+            position: torch.from_numpy(np.flatnonzero(~mask))
+            for position, mask in masks.items()
+            if mask.any()
+        }
+
+
+class _Reference(Tape):  # type: ignore[no-untyped-call]
+    """Follows a recording, and runs what reduces over leaving channels without them."""
+
+    def __init__(
+        self,
+        module: Callable[[], str],
+        operators: Sequence[Operator],
+        walked: Walk,
+        leaving: _Leaving,
+    ) -> None:
+        super().__init__(module)
+        self._operators = operators
+        self._walked = walked
+        self._leaving = leaving
+
+    def run(
+        self,
+        func: OpOverload,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Call an operator as it is, or on the channels that stay."""
+        number = len(self.operators)
+        if number >= len(self._operators) or self._operators[number].function is not func:
+            message = (
+                f"the network does not run the same operators twice ({func} comes unexpected), so "
+                "its norms cannot be proven"
+            )
+            raise VerificationError(message)
+        if not self._reduces(number):
+            return func(*args, **kwargs)
+        return self._without(self._operators[number], func, self.complete(func, args, kwargs))
+
+    def _reduces(self, number: int) -> bool:
+        """Whether the operator reduces over channels that leave."""
+        return any(self._leaving.mask(axis).any() for axis in self._walked.reduced[number])
+
+    def _without(self, operator: Operator, func: OpOverload, arguments: Sequence[Any]) -> Any:
+        """Run an operator on the channels that stay, and put zeros in the places of the others."""
+        if func._schema.is_mutable:  # noqa: SLF001 (torch keeps schemas private)
+            raise _unprovable(operator)
+        if operator.name.startswith(_ATTENTION) and not self._attends_to_leaving(operator):
+            return _called(func, self._rescaled(operator, func, arguments))
+        written = [*operator.arguments, *[None] * (len(arguments) - len(operator.arguments))]
+        sliced = [self._sliced(x, y) for x, y in zip(arguments, written, strict=True)]
+        if operator.name in _SIZED:
+            place = _SIZED[operator.name]
+            sliced[place] = list(sliced[0].shape[-len(sliced[place]) :])
+        elif operator.name == "aten.native_group_norm":  # of channels, and of places of each
+            sliced[4] = sliced[0].shape[1]
+        whole = _called(func, arguments)  # it has the memory layout that the rest expects
+        try:
+            result = _called(func, sliced)
+            if isinstance(result, Tensor) and self._multiplies_queries(operator):
+                result = result * (arguments[0].shape[-1] / sliced[0].shape[-1]) ** 0.5
+            outputs = zip(operator.outputs, range(len(operator.outputs)), strict=True)
+            return tree_map(lambda x, y: self._spread(x, y, outputs), whole, result)
+        except RuntimeError as error:
+            raise _unprovable(operator) from error
+
+    def _multiplies_queries(self, operator: Operator) -> bool:
+        """Whether it is queries times keys, scaled before by the root of the width of all channels.
+
+        It comes before the softmax of the same attention; a kernel for all of it takes the width of
+        what it is given.
+        """
+        before = reversed(self._operators[: self._operators.index(operator)])
+        same = takewhile(lambda earlier: earlier.scaled_by_width, before)
+        softmaxed = any("softmax" in earlier.name for earlier in same)
+        return operator.scaled_by_width and operator.name in _PRODUCTS and not softmaxed
+
+    def _attends_to_leaving(self, operator: Operator) -> bool:
+        """Whether some of what is attended to leaves, and not only channels of it."""
+        key: Value = operator.arguments[1]
+        return -2 + len(self._walked.known[key.index]) in self._leaving.kept(
+            self._walked.known[key.index]
+        )
+
+    def _rescaled(
+        self, operator: Operator, func: OpOverload, arguments: Sequence[Any]
+    ) -> list[Any]:
+        """Arguments of an attention with the scale of the width that stays: zeros add nothing."""
+        query: Value = operator.arguments[0]
+        gone = int(self._leaving.mask(self._walked.known[query.index][-1]).sum())
+        scale = (arguments[0].shape[-1] - gone) ** -0.5
+        names = [argument.name for argument in func._schema.arguments]  # noqa: SLF001
+        place = names.index("scale")
+        return [*arguments[:place], scale, *arguments[place + 1 :]]
+
+    def _sliced(self, argument: Any, written: Any) -> Any:
+        if isinstance(argument, Tensor) and isinstance(written, Value):
+            for position, kept in self._leaving.kept(self._walked.known[written.index]).items():
+                argument = argument.index_select(position, kept.to(argument.device))
+            return argument
+        if isinstance(argument, list | tuple) and isinstance(written, list | tuple):
+            return [self._sliced(x, y) for x, y in zip(argument, written, strict=True)]
+        return argument
+
+    def _spread(self, whole: Any, result: Any, outputs: Iterator[tuple[Value, int]]) -> Any:
+        """Put the result in its places in the dense one, and zeros in the others."""
+        if not isinstance(whole, Tensor):
+            return result
+        value, number = next(outputs)
+        axes: Sequence[Axis] = self._walked.known[value.index]
+        for position, kept in self._leaving.kept(axes).items():
+            shape = list(result.shape)
+            shape[position] = whole.shape[position]
+            zeros = result.new_zeros(shape)
+            result = zeros.index_copy(position, kept.to(result.device), result)
+        if whole.shape != result.shape and number:
+            return whole  # statistics, which only training reads
+        return whole.copy_(result)
+
+
+def _called(func: OpOverload, arguments: Sequence[Any]) -> Any:
+    """Call an operator with its arguments in the order of the schema."""
+    positional, named = [], {}
+    for argument, value in zip(func._schema.arguments, arguments, strict=True):  # noqa: SLF001
+        if argument.kwarg_only:
+            named[argument.name] = value
+        else:
+            positional.append(value)
+    return func(*positional, **named)
+
+
+def _unprovable(operator: Operator) -> VerificationError:
+    return VerificationError(
+        f"{operator.name} in {operator.module or 'the model'} reduces over channels that leave, "
+        "and cannot be run on those that stay; protect the groups that it reads"
+    )
