@@ -1,0 +1,397 @@
+"""Prune networks with their published weights, without fine-tuning, and measure them on Set5.
+
+python -m benchmarks.trained_networks [GLOB ...] [--json FILE] [--fresh]
+
+Weights and images are looked for in `$PRUNEKIT_DATA`, then in `../shared/data`. Each file of
+weights has a JSON beside it with the architecture, the published PSNR and the one that was recorded
+with the code of its authors. Networks are those of BasicSR, or written afresh from their papers
+(`benchmarks/architectures/trained_nets.py`); the weights are loaded strictly.
+
+* `psnr_y`: dB on Y of BT.601 of 8-bit images, `scale` pixels cut off every side, mean over the
+  five images of Set5, LR by MATLAB's bicubic; float32, one thread. `agrees` is whether the dense
+  network is within 0.1 dB of `reference`: the published figure, else the recorded one
+  (`bicubic` is MATLAB's enlargement)
+* `pruned`: 10 % of the units removed by L2 magnitude, widths not rounded, no training after.
+  `local` takes the same share of every group, `global` compares units of all groups
+* `alone`: dB that each group costs on the image `butterfly` if the units that `local` takes of it
+  leave and all others stay (with the groups whose widths are tied to it): where a collapse is from
+* `macs` and `params`: shares removed, at 48 x 48 pixels of LR. `max_error` and `limit` are those of
+  the proof, which runs every time: the slim network computes what the dense one does with those
+  channels switched off. A low PSNR is thus what the choice of channels costs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import prunekit
+from benchmarks.architectures import basicsr_nets
+from benchmarks.architectures.torchvision_ops import ensure_torchvision
+from benchmarks.architectures.trained_nets import (
+    BSRN,
+    BSRNS,
+    CARNM,
+    IMDN,
+    PAN,
+    RFDN,
+    RLFN,
+    SAFMNPP,
+    SAFMNV3,
+    SlimRLFN,
+)
+from benchmarks.children import Row, code_digest, failure, read_rows
+from prunekit.data.pairs import Folder, ImagePair, load_pairs
+from prunekit.errors import DataError
+from prunekit.files import write_atomic
+from prunekit.measure.environment import environment
+from prunekit.measure.evaluate import evaluate, evaluate_bicubic
+from prunekit.plan import plan_units
+from prunekit.progress import Silent
+from prunekit.surgery import apply
+
+Card = Mapping[str, Any]
+"""The JSON beside a file of weights."""
+
+RATIO = 0.1
+TOLERANCE = 0.1  # dB
+SIDES = (48, 48)
+CASES = ("local", "global")
+PROBE = "butterfly"
+
+
+def pan(scale: int, *, nf: int, nb: int, unf: int, **_: Any) -> nn.Module:
+    """PAN by the arguments of its authors."""
+    return PAN(nf, nb, scale, unf)
+
+
+def rlfn(
+    scale: int, *, feature_channels: int, mid_channels: int | None = None, **_: Any
+) -> nn.Module:
+    """RLFN, or the challenge entry, which has four blocks of another width within."""
+    return RLFN(feature_channels, 4 if mid_channels else 6, scale, mid_channels)
+
+
+def slim_rlfn(scale: int, *, prune_channels: list[int] | None = None) -> nn.Module:
+    """SlimRLFN; its list has the first two widths of every block, which are equal."""
+    return SlimRLFN(30, (prune_channels or [30] * 12)[::2], scale)
+
+
+def srvgg(scale: int, **arguments: Any) -> nn.Module:
+    """The compact network of Real-ESRGAN, from BasicSR."""
+    where = "srvgg:SRVGGNetCompact"
+    return basicsr_nets.build(where=where, **{**arguments, "upscale": scale})
+
+
+def rrdb(scale: int, **arguments: Any) -> nn.Module:
+    """The large network of Real-ESRGAN, from BasicSR."""
+    return basicsr_nets.build(where="rrdbnet:RRDBNet", scale=scale, **arguments)
+
+
+BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
+    "BSRN": lambda scale, *, num_feat, num_block, **_: BSRN(num_feat, num_block, scale),
+    "BSRN_S (RFDNFINALB5)": lambda scale, *, num_feat, num_block, **_: BSRNS(
+        num_feat, num_block, scale
+    ),
+    "CARN_M (Net)": lambda scale, *, group, **_: CARNM(conv_groups=group, scale=scale),
+    "IMDN": lambda scale, *, nf, num_modules, **_: IMDN(nf, num_modules, scale),
+    "PAN": pan,
+    "RFDN": lambda scale, *, nf, num_modules, **_: RFDN(nf, num_modules, scale),
+    "RLFN": rlfn,
+    "RLFN_Prune": rlfn,
+    "RRDBNet": rrdb,
+    "SAFMNPP": lambda scale, *, dim, n_blocks, **_: SAFMNPP(dim, n_blocks, scale),
+    "SAFMN_NTIRE25": lambda scale, *, dim, num_blocks, **_: SAFMNV3(dim, num_blocks, scale),
+    "SRVGGNetCompact": srvgg,
+    "SlimRLFN": slim_rlfn,
+}
+"""How to build an architecture for a scale, by its name and arguments in the JSON."""
+
+PACKAGED = ("RRDBNet", "SRVGGNetCompact")
+"""Architectures from BasicSR; the others are written afresh."""
+
+LEFT_OUT: Mapping[str, str] = {
+    "BasicVSR": "takes clips of frames, and Set5 has none",
+    "HiT_SRF": "in no package of benchmarks/requirements.txt, and not written afresh",
+}
+"""Architectures that there is no builder for, and why."""
+
+
+class Ranged(nn.Module):
+    """A network whose pixels are 0 to `top`, taken and given from 0 to 1."""
+
+    def __init__(self, network: nn.Module, top: float) -> None:
+        super().__init__()
+        self.network, self.top = network, top
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Enlarge one RGB image."""
+        return self.network(x * self.top) / self.top
+
+
+def main() -> None:
+    """Measure every network there are weights for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="globs on names of weights; all if there are none")
+    parser.add_argument("--json", type=Path, help="file for the results, and to resume from")
+    parser.add_argument("--fresh", action="store_true", help="measure again what the file has")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    ensure_torchvision()
+    rows = {} if options.fresh else read_rows(options.json)
+    chosen = [(row_name(card, scale), card, scale) for card, scale in networks(options.names)]
+    for name, card, scale in chosen:
+        if name in rows and rows[name]["status"] == "ok":
+            continue
+        rows[name] = {"name": name, "code": code_digest(), **measure(card, scale)}
+        print(name, rows[name]["status"], rows[name].get("why", ""), flush=True)
+        if options.json:
+            write_atomic(options.json, json.dumps(content(rows), indent=1) + "\n")
+    if chosen:
+        show([rows[name] for name, *_ in chosen])
+
+
+def content(rows: Mapping[str, Row]) -> dict[str, Any]:
+    """What is written."""
+    ordered = [rows[name] for name in sorted(rows)]
+    return {"convention": __doc__, "environment": environment(), "networks": ordered}
+
+
+def data_folder() -> Path:
+    """Where images and weights are: $PRUNEKIT_DATA, else ../shared/data."""
+    beside = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+    return Path(os.environ.get("PRUNEKIT_DATA", beside))
+
+
+def networks(patterns: list[str]) -> Iterator[tuple[Card, int]]:
+    """Every file of weights and each of its scales; says so where there are none."""
+    folder = data_folder()
+    files = sorted((folder / "weights").glob("*.json"))
+    if not files:
+        print(f"skipped: no weights in {folder}; name their folder in PRUNEKIT_DATA")
+    for file in files:
+        card = json.loads(file.read_text())
+        if not patterns or any(fnmatchcase(card["name"], pattern) for pattern in patterns):
+            for scale in card["scale"]:
+                yield card, scale
+
+
+def row_name(card: Card, scale: int) -> str:
+    """Name of the weights, with the scale where they are for several."""
+    return card["name"] if len(card["scale"]) == 1 else f"{card['name']} x{scale}"
+
+
+def measure(card: Card, scale: int) -> Row:
+    """One network at one scale; whatever fails is part of the row."""
+    row: Row = {"architecture": card["architecture"], "scale": scale}
+    if card["architecture"] not in BUILDERS:
+        why = LEFT_OUT.get(card["architecture"], "an architecture without a builder")
+        return {**row, "status": "skipped", "why": why}
+    try:
+        model = build(card, scale)
+        pairs = load_pairs(set5(), scale, progress=Silent())
+        row |= dense_figures(card, scale, model, pairs)
+    except ModuleNotFoundError as error:
+        return {**row, "status": "skipped", "why": f"package {error.name} is not installed"}
+    except DataError as error:
+        return {**row, "status": "skipped", "why": failure(error)}
+    except Exception as error:  # noqa: BLE001 - any failure is a result
+        return {**row, "status": "failed", "why": failure(error)}
+    row["pruned"] = {c: pruned_case(model, c, pairs, each=c == "local") for c in CASES}
+    row["note"] = note(row["pruned"])
+    failed = [case for case in row["pruned"].values() if "why" in case]
+    return {**row, "status": "failed" if failed else "ok", **(failed[0] if failed else {})}
+
+
+def build(card: Card, scale: int) -> nn.Module:
+    """The network with its weights, loaded strictly; pixels are 0 to 1."""
+    arguments = {name: x for name, x in card["constructor"].items() if name != "scale"}
+    model = BUILDERS[card["architecture"]](scale, **arguments)
+    weights = data_folder() / "weights" / f"{card['name']}.safetensors"
+    model.load_state_dict(load_file(weights), strict=True)
+    top = card["input_range"]
+    return (model if top == 1 else Ranged(model, top)).eval()
+
+
+def set5() -> Folder:
+    """The HR images."""
+    return Folder(data_folder() / "benchmarks" / "Set5" / "HR")
+
+
+def psnr_y(model: nn.Module, pairs: list[ImagePair]) -> float:
+    """Mean PSNR-Y in dB."""
+    quality = evaluate(model, pairs, border=pairs[0].scale, progress=Silent()).quality
+    return round(quality.psnr_y, 3)
+
+
+def dense_figures(card: Card, scale: int, model: nn.Module, pairs: list[ImagePair]) -> Row:
+    """What the dense network reaches, beside what it should."""
+    published = (card["published_psnr_ssim_y"][f"x{scale}"] or {}).get("Set5", [None])[0]
+    recorded = card["measured_psnr_ssim_y"][f"x{scale}"]["Set5"][0]
+    reference = recorded if published is None else published
+    found = psnr_y(model, pairs)
+    bicubic = evaluate_bicubic(pairs, border=scale).quality.psnr_y
+    return {
+        "source": "basicsr" if card["architecture"] in PACKAGED else "written afresh",
+        "trained_for": "a GAN loss" if "GAN" in card["note"] else "pixels",
+        "params": sum(p.numel() for p in model.parameters()),
+        "published_psnr_y": published,
+        "recorded_psnr_y": recorded,
+        "reference": reference,
+        "psnr_y": found,
+        "off_by": round(found - reference, 3),
+        "bicubic": round(bicubic, 3),
+        "agrees": abs(found - reference) <= TOLERANCE,
+    }
+
+
+def pruned_case(model: nn.Module, allocation: str, pairs: list[ImagePair], *, each: bool) -> Row:
+    """Prune in one way; `each` asks what every group costs too. A failure is a result."""
+    section = {
+        "method": "filter",
+        "criterion": "l2",
+        "allocation": allocation,
+        "target": {"channel_ratio": RATIO},
+        "round_to": 1,
+        "min_width": 1,
+    }
+    image = torch.rand(1, 3, *SIDES, generator=torch.Generator().manual_seed(0))
+    try:
+        result = prunekit.prune(model, {"prune": section}, image)
+        row = {"psnr_y": psnr_y(result.model, pairs), **figures(result)}
+        return {**row, "alone": alone(model, result.plan, image, pairs)} if each else row
+    except Exception as error:  # noqa: BLE001 - any failure is a result
+        return {"why": failure(error)}
+
+
+def alone(model: nn.Module, plan: prunekit.Plan, image: Tensor, pairs: list[ImagePair]) -> Row:
+    """What every group of a plan costs by itself, in dB, the costliest first."""
+    graph, probe = prunekit.trace(model, image), [pair for pair in pairs if pair.name == PROBE]
+    kept = {group.name: group.kept for group in plan.groups if len(group.kept) < group.width}
+    tied = {name: names for names in graph.balances for name in names}
+    dense = psnr_y(model, probe)
+    costs = {}
+    for name in kept:
+        units = {other: kept[other] for other in tied.get(name, (name,)) if other in kept}
+        slim = apply(plan_units(graph, units), model)
+        costs[name] = round(dense - psnr_y(slim, probe), 3)
+    return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
+
+def figures(result: prunekit.PruneResult) -> Row:
+    """What left, and what the proof says."""
+    plan, proof = result.plan, result.report.proof
+    groups = [
+        {
+            "name": group.name,
+            "widths": [group.width_before, group.width_after],
+            "params_share": round(group.params_share, 3),
+        }
+        for group in result.report.groups
+    ]
+    return {
+        "macs": round(1 - plan.macs[1] / plan.macs[0], 4),
+        "params": round(1 - plan.params[1] / plan.params[0], 4),
+        "units": [sum(group["widths"][place] for group in groups) for place in (0, 1)],
+        "proven": proof.passed,
+        "max_error": proof.max_error,
+        "limit": proof.limit,
+        "generic_error": proof.generic_error,
+        "groups": groups,
+    }
+
+
+def note(cases: Mapping[str, Row]) -> str:
+    """Where units were lost, and what that cost."""
+    sentences = [
+        f"{name}: {losses(case['groups'])}" for name, case in cases.items() if "why" not in case
+    ]
+    if costs := cases["local"].get("alone"):
+        worst = ", ".join(f"'{name}' {cost:.2f} dB" for name, cost in list(costs.items())[:3])
+        sentences.append(
+            f"alone on {PROBE}, local: {worst}, {len(costs)} groups' median "
+            f"{median(costs.values()):.2f} dB"
+        )
+    return "; ".join(sentences)
+
+
+def losses(groups: list[Row]) -> str:
+    """The groups that lost the largest share of their units."""
+    lost = [group for group in groups if group["widths"][0] > group["widths"][1]]
+    most = sorted(lost, key=lost_share, reverse=True)[:3]
+    told = ", ".join(f"'{g['name']}' {width_change(g)}" for g in most)
+    return f"{len(lost)} of {len(groups)} groups lost units, at most {told}"
+
+
+def lost_share(group: Row) -> float:
+    """Share of the units that left."""
+    before, after = group["widths"]
+    return 1 - after / before
+
+
+def width_change(group: Row) -> str:
+    """As in `64 -> 58`."""
+    before, after = group["widths"]
+    return f"{before} -> {after}"
+
+
+def show(rows: list[Row]) -> None:
+    """Print a line for each, and what went wrong below."""
+    bicubic = {f"x{r['scale']}": f"{r['bicubic']:.2f}" for r in rows if "bicubic" in r}
+    told = ", ".join(f"{scale} {figure}" for scale, figure in sorted(bicubic.items()))
+    table = Table(
+        *("network", "should be", "dense", "local", "MACs", "global", "MACs"),
+        title=f"PSNR-Y on Set5 in dB, {RATIO:.0%} of the units removed, no training after",
+        caption=f"! is more than {TOLERANCE} dB off; bicubic has {told}",
+        padding=0,
+    )
+    remarks = []
+    for row in rows:
+        if "psnr_y" not in row:
+            remarks.append(f"{row['name']}: {row['status']}, {row['why']}")
+            continue
+        dense = f"{row['psnr_y']:.2f}" + ("" if row["agrees"] else " !")
+        cells = [cell for name in CASES for cell in case_cells(row["pruned"][name])]
+        table.add_row(row["name"], f"{row['reference']:.2f}", dense, *cells)
+        remarks += [f"{row['name']}: {remark}" for remark in row_remarks(row)]
+    console = Console()
+    console.print(table)
+    for remark in remarks:
+        console.print(remark, markup=False, highlight=False)
+
+
+def case_cells(case: Row) -> tuple[str, str]:
+    """PSNR, and what it saved."""
+    if "why" in case:
+        return ("failed", "")
+    return (f"{case['psnr_y']:.2f}", f"{-case['macs']:.1%}")
+
+
+def row_remarks(row: Row) -> Iterator[str]:
+    """What the table does not say."""
+    if not row["agrees"]:
+        yield f"the dense network is {row['off_by']:+.2f} dB off its reference"
+    if row["trained_for"] != "pixels":
+        yield f"trained for {row['trained_for']}, so its PSNR is low as it comes"
+    for name, case in row["pruned"].items():
+        if "why" in case:
+            yield f"{name} failed: {case['why']}"
+    yield row["note"]
+
+
+if __name__ == "__main__":
+    main()
