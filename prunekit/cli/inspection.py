@@ -74,11 +74,7 @@ def inspect(
         trace = _tracer(model, _shape(input_shape), arguments or [])
         if page is not None:
             check_page(page, option="--html", inputs=[Path(model)])
-        with open_progress(quiet=as_json) as progress:
-            progress.start("trace")
-            with redirect_stdout(sys.stderr):  # what the network's own code prints
-                graph = trace()
-            progress.finish(f"{graph.operators} operators")
+        graph = _traced(trace, quiet=as_json)
         if page is not None:
             write_page(page, engine.network_page(model, graph), option="--html")
         if as_json:
@@ -110,6 +106,15 @@ def _tracer(
     section = load_model_section(values, source=_SOURCE, arguments=arguments)
     check_model(section, networks=engine.network_names(), where=lambda *_: Place(_SOURCE))
     return partial(engine.trace_model, section)
+
+
+def _traced(trace: Callable[[], ChannelGraph], *, quiet: bool) -> ChannelGraph:
+    with open_progress(quiet=quiet) as progress:
+        progress.start("trace")
+        with redirect_stdout(sys.stderr):  # what the network's own code prints
+            graph = trace()
+        progress.finish(f"{graph.operators} operators")
+    return graph
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
