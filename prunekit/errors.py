@@ -14,6 +14,7 @@ __all__ = [
     "TraceError",
     "TrainError",
     "VerificationError",
+    "brief",
     "did_you_mean",
 ]
 
@@ -66,6 +67,12 @@ class TrainError(PrunekitError):
 
 class FileFormatError(PrunekitError):
     """A file is corrupt, truncated, foreign or from a newer version."""
+
+
+def brief(error: BaseException) -> str:
+    """Type and first line of an error that is not ours: `ValueError: too small`."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

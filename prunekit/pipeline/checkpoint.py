@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from prunekit.errors import FileFormatError
+from prunekit.errors import FileFormatError, brief
 from prunekit.graph import ChannelGraph, trace
 from prunekit.pipeline.build import example_input, read_state
 
@@ -52,7 +52,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
         raise FileFormatError(message) from error
     except Exception as error:  # what the architectures' own code raises for odd weights
-        message = f"{path}: spandrel cannot build a network from it ({_first_line(error)})"
+        message = f"{path}: spandrel cannot build a network from it ({brief(error)})"
         raise FileFormatError(message) from error
     side = _side(found.size_requirements)
     return Checkpoint(
@@ -83,7 +83,7 @@ def _import_spandrel(path: Path) -> Any:
         raise FileFormatError(message) from error
     except Exception as error:  # a torchvision that was built for another torch
         message = (
-            f"{path}: spandrel cannot be imported ({_first_line(error)}); install the torchvision "
+            f"{path}: spandrel cannot be imported ({brief(error)}); install the torchvision "
             "that was built for this torch"
         )
         raise FileFormatError(message) from error
@@ -110,8 +110,3 @@ def _side(requirements: Any) -> int:
     step: int = requirements.multiple_of
     least: int = max(_SIDE, requirements.minimum)
     return -(-least // step) * step
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

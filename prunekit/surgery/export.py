@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from prunekit.errors import ExportError
+from prunekit.errors import ExportError, brief
 from prunekit.files import write_atomic
 from prunekit.graph import Inputs, clone_model, own_randomness, unwrap
 from prunekit.graph.compare import Difference, compare, run
@@ -101,7 +101,7 @@ def _program(model: nn.Module, inputs: Inputs, *, free: bool) -> bytes:
             program = torch.export.export(model, args, kwargs, dynamic_shapes=names)
             torch.export.save(program, buffer)
     except Exception as error:  # what torch raises for what it cannot follow is of many kinds
-        raise _AttemptError(_first_line(error)) from error
+        raise _AttemptError(brief(error)) from error
     return buffer.getvalue()
 
 
@@ -116,7 +116,7 @@ def _proven(model: nn.Module, content: bytes, inputs: Inputs, *, free: bool) -> 
                 found = opened(*args, **kwargs)
             expected = run(clone_model(model), call)
         except Exception as error:  # an assertion on sizes in the program
-            raise _AttemptError(_first_line(error)) from error
+            raise _AttemptError(brief(error)) from error
         actual = [x for x in tree_flatten(found)[0] if isinstance(x, Tensor)]
         difference = compare(expected, actual)
         if not difference.passed:
@@ -142,11 +142,6 @@ def _free_sides(value: object) -> Any:
         return None
     sides = torch.export.Dim.AUTO
     return {value.ndim - 2: sides, value.ndim - 1: sides}
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 @contextmanager

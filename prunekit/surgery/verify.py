@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_map
 
-from prunekit.errors import VerificationError
+from prunekit.errors import VerificationError, brief
 from prunekit.graph import Inputs, TraceOptions, clone_model, run_without, unwrap
 from prunekit.graph.compare import (
     Difference,
@@ -136,7 +136,7 @@ class _Off:
         except Exception as error:  # the model's own code can fail in any way
             message = (
                 "the dense network does not run with the removed channels switched off "
-                f"({type(error).__name__}: {_first_line(error)}), so nothing can be proven"
+                f"({brief(error)}), so nothing can be proven"
             )
             raise VerificationError(message) from error
 
@@ -249,10 +249,6 @@ def _trains(model: nn.Module, inputs: Inputs) -> bool:
     except Exception:  # noqa: BLE001 - the model's own code can fail in any way
         return False
     return True
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "")
 
 
 def _does_not_run(error: Exception) -> str:
