@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "ENGINE",
+    "Job",
     "Limits",
     "Row",
     "append_options",
@@ -26,6 +28,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,28 @@ from prunekit.files import write_atomic
 
 Row = dict[str, Any]
 _ROOT = Path(__file__).resolve().parent.parent
+ENGINE = (
+    "prunekit/graph",
+    "prunekit/surgery",
+    "benchmarks/architectures",
+    "benchmarks/children.py",
+)
+"""What traces, proves and rebuilds, and what it is tried on."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """How one row comes about."""
+
+    arguments: Sequence[str]
+    """Of the child, after `python -m module`."""
+    sources: tuple[str, ...]
+    """Files and folders, from the root of the project; a row of other content is stale."""
+
+    @property
+    def code(self) -> str:
+        """Digest of the sources."""
+        return _digest(self.sources)
 
 
 @dataclass(frozen=True)
@@ -61,7 +86,7 @@ def append_options(parser: argparse.ArgumentParser, *, timeout: float) -> None:
 
 def measure_all(
     module: str,
-    jobs: Mapping[str, Sequence[str]],
+    jobs: Mapping[str, Job],
     limits: Limits,
     keep: Callable[[Row], None],
 ) -> None:
@@ -69,7 +94,7 @@ def measure_all(
 
     Args:
         module: dotted name of the benchmark.
-        jobs: arguments of the child, by name of the row.
+        jobs: by name of the row.
         limits: of time, memory and children at once.
         keep: told of each row as soon as it is there.
     """
@@ -77,8 +102,7 @@ def measure_all(
     with Progress(*columns) as progress, ThreadPoolExecutor(limits.jobs) as pool:
         task = progress.add_task(module, total=len(jobs))
         running = {
-            pool.submit(_measure, module, name, arguments, limits): name
-            for name, arguments in jobs.items()
+            pool.submit(_measure, module, name, job, limits): name for name, job in jobs.items()
         }
         try:
             for done in as_completed(running):
@@ -90,17 +114,18 @@ def measure_all(
             raise
 
 
-def _measure(module: str, name: str, arguments: Sequence[str], limits: Limits) -> Row:
+def _measure(module: str, name: str, job: Job, limits: Limits) -> Row:
     """One child: its row, completed by what its end says."""
+    code = job.code  # as it is when the child begins
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "row.json"
-        command = [sys.executable, "-m", module, "--out", str(out), *arguments]
+        command = [sys.executable, "-m", module, "--out", str(out), *job.arguments]
         with (Path(folder) / "errors").open("w+") as errors:
             ended = _run(command, limits, errors.fileno())
             errors.seek(0)
             last = errors.read().strip().splitlines()[-1:]
         row: Row = json.loads(out.read_text()) if out.exists() else {}
-    row = {**row, "name": name, "code": code_digest()}
+    row = {**row, "name": name, "code": code}
     if ended is None:
         return {**row, "status": "timeout", "why": f"more than {limits.seconds:.0f} s"}
     if ended:
@@ -151,17 +176,22 @@ def peak_mb() -> float:
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
-def read_rows(path: Path | None) -> dict[str, Row]:
-    """Rows of an earlier run by the same code, by name; those of other code are stale."""
+def read_rows(path: Path | None, jobs: Mapping[str, Job]) -> dict[str, Row]:
+    """Rows of an earlier run, by name, of which the sources are still the same."""
     if path is None or not path.exists():
         return {}
-    rows = json.loads(path.read_text())["networks"]
-    return {row["name"]: row for row in rows if row["code"] == code_digest()}
+    rows = {row["name"]: row for row in json.loads(path.read_text())["networks"]}
+    return {
+        name: row for name, row in rows.items() if name in jobs and row["code"] == jobs[name].code
+    }
 
 
-def code_digest() -> str:
-    """Digest of what traces, prunes and measures."""
-    folders = ("prunekit/graph", "prunekit/surgery", "benchmarks")
-    files = [path for folder in folders for path in (_ROOT / folder).rglob("*.py")]
+@cache
+def _digest(sources: tuple[str, ...]) -> str:
+    """Digest of all Python code there."""
+    files: set[Path] = set()
+    for source in sources:
+        path = _ROOT / source
+        files |= set(path.rglob("*.py")) if path.is_dir() else {path}
     content = b"".join(path.read_bytes() for path in sorted(files))
     return hashlib.sha256(content).hexdigest()[:12]

@@ -3,10 +3,11 @@
 python -m benchmarks.coverage [GLOB ...] [--json FILE] [--fresh] [--jobs N] [--timeout S]
 
 Each network is built with random weights at its published size in a process of its own, on one
-thread. `trace` is measured three times (no more once it took 20 s), the median is told;
-`record` is the part of it that runs the network on fake tensors, and `solve` all the rest. Memory
-is the largest of the process so far, weights and libraries included. The law is that reversing the
-units of the groups changes nothing, in float64. benchmarks/requirements.txt lists the packages.
+thread. Seconds are processor time, so that what else runs counts little. `trace` is measured three
+times (no more once it took 20 s), the median is told; `record` is the part of it that runs the
+network on fake tensors, and `solve` all the rest. Memory is the largest of the process so far,
+weights and libraries included. The law is that reversing the units of the groups changes nothing,
+in float64. benchmarks/requirements.txt lists the packages.
 
 Output axes are the indices on axis 0 of every parameter of two or more axes (axis 1 of the weight
 of a transposed convolution). Those at work leave out parameters that evaluation does not read, and
@@ -34,6 +35,8 @@ from torch import nn
 
 from benchmarks.architectures import LEFT_OUT, Architecture, matching
 from benchmarks.children import (
+    ENGINE,
+    Job,
     Limits,
     Row,
     append_options,
@@ -55,6 +58,7 @@ TIMEOUT = 300.0
 REPEATS = 3
 SLOW = 20.0  # seconds; a trace that takes longer is not repeated
 GOOD = 0.95  # share of the output axes
+SOURCES = (*ENGINE, *(f"benchmarks/{name}.py" for name in ("coverage", "shares", "timing")))
 
 
 def main() -> None:
@@ -69,11 +73,11 @@ def main() -> None:
         (net,) = matching([options.child])
         cover(net, options.out, verify=not options.skip_verify)
         return
-    nets = matching(options.names)
-    rows = read_rows(options.json)
-    wanted = [net for net in nets if options.fresh or net.name not in rows]
     extra = ["--skip-verify"] if options.skip_verify else []
-    jobs = {net.name: ["--child", net.name, *extra] for net in wanted}
+    jobs = {n.name: Job(["--child", n.name, *extra], SOURCES) for n in matching([])}
+    rows = read_rows(options.json, jobs)
+    nets = matching(options.names)
+    wanted = {n.name: jobs[n.name] for n in nets if options.fresh or n.name not in rows}
     limits = Limits(options.timeout, options.memory, options.jobs)
 
     def keep(row: Row) -> None:
@@ -81,7 +85,7 @@ def main() -> None:
         if options.json:
             write_atomic(options.json, json.dumps(content(list(rows.values())), indent=1) + "\n")
 
-    measure_all("benchmarks.coverage", jobs, limits, keep)
+    measure_all("benchmarks.coverage", wanted, limits, keep)
     show([rows[net.name] for net in nets])
 
 
@@ -151,14 +155,14 @@ def operators_without_rule(recording: Recording) -> dict[str, int]:
 
 def law(graph: ChannelGraph, model: nn.Module, inputs: tuple[Any, ...]) -> Row:
     """Whether reversing the units of the groups changes nothing."""
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         result = graph.verify(model, inputs)
     except Exception as error:  # noqa: BLE001 - any failure is a result
         found: Row = {"error": failure(error)}
     else:
         found = {"holds": result.holds, "violators": list(result.violators)}
-    return {**found, "seconds": round(time.perf_counter() - started, 3)}
+    return {**found, "seconds": round(time.process_time() - started, 3)}
 
 
 def content(rows: Sequence[Row]) -> Row:

@@ -3,7 +3,8 @@
 python -m benchmarks.peers_trace [GLOB ...] [--tools T ...] [--json FILE] [--fresh] [--jobs N]
 
 Each network and tool has a process of its own, one thread and the same inputs; 120 s for the
-analysis, and as much again for the rest.
+analysis, and as much again for the rest. Seconds are processor time, so that what else runs counts
+little.
 
 `seconds` is what a tool needs before it can prune: torch-pruning `build_dependency` and
 `get_all_groups`, torch-kirigami `DependencyGraph.build` and `discover_candidates`, prunekit
@@ -54,6 +55,8 @@ from torch import Tensor, nn
 
 from benchmarks.architectures import Architecture, matching
 from benchmarks.children import (
+    ENGINE,
+    Job,
     Limits,
     Row,
     append_options,
@@ -74,6 +77,7 @@ from prunekit.measure.environment import environment
 
 TIMEOUT = 120.0
 OURS = "prunekit"
+SOURCES = tuple(f"benchmarks/{name}.py" for name in ("peers_trace", "peer_tools", "removal"))
 
 
 def main() -> None:
@@ -88,13 +92,9 @@ def main() -> None:
         (net,) = matching([options.child])
         measure(net, options.tools[0], options.out, options.timeout)
         return
-    rows = read_rows(options.json)
-    limit = ["--timeout", str(options.timeout)]
-    jobs = {
-        f"{net.name} {tool}": ["--child", net.name, "--tools", tool, *limit]
-        for net in matching(options.names)
-        for tool in options.tools
-    }
+    every = peer_jobs(matching([]), list(TOOLS), options.timeout)
+    rows = read_rows(options.json, every)
+    jobs = peer_jobs(matching(options.names), options.tools, options.timeout)
     wanted = {name: job for name, job in jobs.items() if options.fresh or name not in rows}
 
     def keep(row: Row) -> None:
@@ -103,9 +103,21 @@ def main() -> None:
             write_atomic(options.json, json.dumps(content(list(rows.values())), indent=1) + "\n")
 
     # the children keep the time themselves; this ends those that hang in a library
-    limits = Limits(4 * options.timeout, options.memory, options.jobs)
+    limits = Limits(8 * options.timeout, options.memory, options.jobs)
     measure_all("benchmarks.peers_trace", wanted, limits, keep)
     show([rows[name] for name in jobs])
+
+
+def peer_jobs(nets: Sequence[Architecture], tools: Sequence[str], limit: float) -> dict[str, Job]:
+    """A job for each network and tool; what the peers do does not hang on our engine."""
+    return {
+        f"{net.name} {tool}": Job(
+            ["--child", net.name, "--tools", tool, "--timeout", str(limit)],
+            (*ENGINE, *SOURCES) if tool == OURS else (ENGINE[2], *SOURCES),
+        )
+        for net in nets
+        for tool in tools
+    }
 
 
 def measure(net: Architecture, tool: str, out: Path, seconds: float) -> None:
@@ -141,18 +153,18 @@ class OutOfTimeError(BaseException):
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Stop what runs inside after some seconds."""
+    """Stop what runs inside after some seconds of processor time."""
 
     def stop(*_: object) -> None:
         raise OutOfTimeError
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def analysed(tool: Tool, model: nn.Module, inputs: Sequence[Any]) -> Iterator[Row]:
@@ -161,12 +173,12 @@ def analysed(tool: Tool, model: nn.Module, inputs: Sequence[Any]) -> Iterator[Ro
     seconds: list[float] = []
     groups = 0
     while len(seconds) < (1 if sum(seconds) > SLOW else REPEATS):
-        started = time.perf_counter()
+        started = time.process_time()
         graph = tool.build(model, inputs)
-        graphs.append(time.perf_counter() - started)
+        graphs.append(time.process_time() - started)
         yield {"graph_seconds": round(median(graphs), 4)}
         groups = tool.groups(model, graph)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     yield {
         "groups": groups,
         "seconds": round(median(seconds), 4),

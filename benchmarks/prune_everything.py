@@ -7,9 +7,10 @@ Each network is built with random weights at its published size in a process of 
 thread, and pruned by each channel ratio with widths rounded to each number (`min_width` is the
 same number), by L2 magnitude, every group the same share. For each of these, a case:
 
-* `plan` and `rebuild` are seconds; `verify` is the proof at two sizes, with the network's own
-  weights and with generic ones in float64; `search` is what looking for groups that do not survive
-  took, where the first plan failed the proof, and `held` how many of all groups stay whole for it
+* `plan` and `rebuild` are seconds of processor time; `verify` is the proof at two sizes, with the
+  network's own weights and with generic ones in float64; `search` is what looking for groups that
+  do not survive took, where the first plan failed the proof, and `held` how many of all groups
+  stay whole for it
 * `macs` and `params`: shares removed, of multiply-accumulates at the traced size; `as_predicted`
   is whether a trace of the slim network counts what the plan foretold, and the slim network has
   as many parameters
@@ -30,7 +31,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,6 +45,8 @@ from torch.utils._pytree import tree_leaves
 import prunekit
 from benchmarks.architectures import Architecture, matching
 from benchmarks.children import (
+    ENGINE,
+    Job,
     Limits,
     Row,
     append_options,
@@ -53,6 +56,7 @@ from benchmarks.children import (
     read_rows,
     report_to,
 )
+from benchmarks.peers_trace import peer_jobs
 from prunekit.files import write_atomic
 from prunekit.graph import ChannelGraph, TraceOptions, trace
 from prunekit.measure.environment import environment
@@ -65,6 +69,8 @@ TIMEOUT = 900.0
 RATIOS = (0.5, 0.25, 0.75)
 ROUNDING = (1, 8)
 PEERS = ("torch-pruning", "torch-kirigami")
+PEER_LIMIT = 120.0
+SOURCES = (*ENGINE, "prunekit/plan", "prunekit/score", "benchmarks/prune_everything.py")
 GOOD = 0.4  # share of the MACs
 FAST = 5.0  # seconds
 
@@ -87,30 +93,27 @@ def main() -> None:
         (net,) = matching([options.child])
         measure(net, options.ratios, options.rounding, options.out)
         return
-    rows = read_rows(options.json)
+    cases = ["--ratios", *map(str, options.ratios), "--rounding", *map(str, options.rounding)]
+    limits = Limits(options.timeout, options.memory, options.jobs)
+    every, nets = matching([]), matching(options.names)
+    ours = {net.name: Job(["--child", net.name, *cases], SOURCES) for net in every}
+    theirs = peer_jobs(every, PEERS, PEER_LIMIT)
+    rows = read_rows(options.json, ours | theirs)
 
     def keep(row: Row) -> None:
         rows[row["name"]] = row
         if options.json:
             write_atomic(options.json, json.dumps(content(list(rows.values())), indent=1) + "\n")
 
-    cases = ["--ratios", *map(str, options.ratios), "--rounding", *map(str, options.rounding)]
-    limits = Limits(options.timeout, options.memory, options.jobs)
-    nets = [net.name for net in matching(options.names)]
-    ours = {n: ["--child", n, *cases] for n in nets if options.fresh or n not in rows}
-    measure_all("benchmarks.prune_everything", ours, limits, keep)
-    if options.peers:
-        theirs = {
-            f"{n} {tool}": ["--child", n, "--tools", tool, "--timeout", "120"]
-            for n in nets
-            for tool in PEERS
-        }
-        wanted = {name: job for name, job in theirs.items() if options.fresh or name not in rows}
-        measure_all(
-            "benchmarks.peers_trace", wanted, Limits(480, options.memory, options.jobs), keep
-        )
-        nets += list(theirs)
-    show([rows[name] for name in nets])
+    def run(module: str, jobs: Mapping[str, Job]) -> None:
+        wanted = {name: job for name, job in jobs.items() if options.fresh or name not in rows}
+        measure_all(f"benchmarks.{module}", wanted, limits, keep)
+
+    asked = {net.name: ours[net.name] for net in nets}
+    run("prune_everything", asked)
+    peers = peer_jobs(nets, PEERS, PEER_LIMIT) if options.peers else {}
+    run("peers_trace", peers)
+    show([rows[name] for name in (*asked, *peers)])
 
 
 def measure(net: Architecture, ratios: Sequence[float], rounding: Sequence[int], out: Path) -> None:
@@ -148,12 +151,12 @@ class Watch(Silent):
     def start(self, stage: str, total: int | None = None) -> None:  # noqa: ARG002
         """Begin to time a stage, which ends the one before."""
         self.finish()
-        self._stage, self._started = stage, time.perf_counter()
+        self._stage, self._started = stage, time.process_time()
 
     def finish(self, note: str = "") -> None:  # noqa: ARG002
         """End the stage."""
         if self._stage:
-            took = time.perf_counter() - self._started
+            took = time.process_time() - self._started
             self.seconds[self._stage] = round(self.seconds.get(self._stage, 0) + took, 4)
         self._stage = ""
 

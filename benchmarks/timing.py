@@ -1,4 +1,4 @@
-"""Seconds of tracing, and of its first part, which runs the network on fake tensors."""
+"""Processor time of tracing, and of its first part, which runs the network on fake tensors."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def timed_trace(
     recordings: list[Recording] = []
 
     def timed_record(*arguments: Any) -> Recording:
-        started = time.perf_counter()
+        started = time.process_time()
         recordings[:] = [record(*arguments)]
-        recorded.append(time.perf_counter() - started)
+        recorded.append(time.process_time() - started)
         return recordings[0]
 
     with mock.patch("prunekit.graph.graph.record", timed_record):  # where `trace` calls it
         while not traced or (len(traced) < repeats and sum(traced) < enough):
-            started = time.perf_counter()
+            started = time.process_time()
             graph = trace(model, inputs)
-            traced.append(time.perf_counter() - started)
+            traced.append(time.process_time() - started)
     return Timed(graph, recordings[0], tuple(traced), tuple(recorded))
 
 

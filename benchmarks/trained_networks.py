@@ -5,7 +5,7 @@ python -m benchmarks.trained_networks [GLOB ...] [--json FILE] [--fresh]
 Weights and images are looked for in `$PRUNEKIT_DATA`, then in `../shared/data`. Each file of
 weights has a JSON beside it with the architecture, the published PSNR and the one that was recorded
 with the code of its authors. Networks are those of BasicSR, or written afresh from their papers
-(`benchmarks/architectures/trained_nets.py`); the weights are loaded strictly.
+(`benchmarks/trained_nets.py`); the weights are loaded strictly.
 
 * `psnr_y`: dB on Y of BT.601 of 8-bit images, `scale` pixels cut off every side, mean over the
   five images of Set5, LR by MATLAB's bicubic; float32, one thread. `agrees` is whether the dense
@@ -41,7 +41,8 @@ from torch import Tensor, nn
 import prunekit
 from benchmarks.architectures import basicsr_nets
 from benchmarks.architectures.torchvision_ops import ensure_torchvision
-from benchmarks.architectures.trained_nets import (
+from benchmarks.children import ENGINE, Job, Row, failure, read_rows
+from benchmarks.trained_nets import (
     BSRN,
     BSRNS,
     CARNM,
@@ -53,7 +54,6 @@ from benchmarks.architectures.trained_nets import (
     SAFMNV3,
     SlimRLFN,
 )
-from benchmarks.children import Row, code_digest, failure, read_rows
 from prunekit.data.pairs import Folder, ImagePair, load_pairs
 from prunekit.errors import DataError
 from prunekit.files import write_atomic
@@ -68,6 +68,13 @@ Card = Mapping[str, Any]
 
 RATIO = 0.1
 TOLERANCE = 0.1  # dB
+SOURCES = (
+    *ENGINE,
+    "prunekit/plan",
+    "prunekit/score",
+    "benchmarks/trained_networks.py",
+    "benchmarks/trained_nets.py",
+)
 SIDES = (48, 48)
 CASES = ("local", "global")
 PROBE = "butterfly"
@@ -152,12 +159,14 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     ensure_torchvision()
-    rows = {} if options.fresh else read_rows(options.json)
+    job = Job((), SOURCES)
+    every = {row_name(card, scale): job for card, scale in networks([])}
+    rows = {} if options.fresh else read_rows(options.json, every)
     chosen = [(row_name(card, scale), card, scale) for card, scale in networks(options.names)]
     for name, card, scale in chosen:
         if name in rows and rows[name]["status"] == "ok":
             continue
-        rows[name] = {"name": name, "code": code_digest(), **measure(card, scale)}
+        rows[name] = {"name": name, "code": job.code, **measure(card, scale)}
         print(name, rows[name]["status"], rows[name].get("why", ""), flush=True)
         if options.json:
             write_atomic(options.json, json.dumps(content(rows), indent=1) + "\n")

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from benchmarks import children
-from benchmarks.children import Limits, code_digest, failure, measure_all, read_rows
+from benchmarks.children import Job, Limits, failure, measure_all, read_rows
 from benchmarks.growth import RRDBNet, exponent
 from prunekit.errors import TraceError
 
@@ -30,7 +30,7 @@ def rows(tmp_path, monkeypatch):
     (tmp_path / "child_of_test.py").write_text(textwrap.dedent(CHILD))
     monkeypatch.setattr(children, "_ROOT", tmp_path)
     kept = []
-    jobs = {how: [how] for how in ("well", "slow", "crash", "raise", "hungry")}
+    jobs = {how: Job([how], ()) for how in ("well", "slow", "crash", "raise", "hungry")}
     measure_all("child_of_test", jobs, Limits(seconds=3, memory_gb=4, jobs=2), kept.append)
     return {row["name"]: row for row in kept}
 
@@ -53,7 +53,8 @@ def test_an_error_of_the_caller_ends_the_run(tmp_path, monkeypatch):
     def fail(_row):
         raise KeyError
 
-    jobs = {"well": ["well"], **{f"slow {number}": ["slow"] for number in range(5)}}
+    how = {"well": "well", **{f"slow {number}": "slow" for number in range(5)}}
+    jobs = {name: Job([argument], ()) for name, argument in how.items()}
     with pytest.raises(KeyError):
         measure_all("child_of_test", jobs, Limits(seconds=2, memory_gb=4), fail)
     assert time.monotonic() - started < 8  # not five times two seconds
@@ -61,11 +62,28 @@ def test_an_error_of_the_caller_ends_the_run(tmp_path, monkeypatch):
 
 def test_rows_of_other_code_are_measured_again(tmp_path):
     path = tmp_path / "rows.json"
-    path.write_text(
-        json.dumps({"networks": [{"name": "a", "code": code_digest()}, {"name": "b", "code": ""}]})
-    )
-    assert list(read_rows(path)) == ["a"]
-    assert read_rows(tmp_path / "none.json") == {}
+    job = Job((), ("benchmarks/children.py",))
+    rows = [{"name": name, "code": code} for name, code in (("a", job.code), ("b", ""), ("c", ""))]
+    path.write_text(json.dumps({"networks": rows}))
+    assert list(read_rows(path, {"a": job, "b": job})) == ["a"]
+    assert read_rows(tmp_path / "none.json", {"a": job}) == {}
+
+
+def test_the_code_of_a_row_is_that_of_its_sources_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(children, "_ROOT", tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "used.py").write_text("a = 1")
+    (tmp_path / "other.py").write_text("b = 1")
+
+    def code():
+        children._digest.cache_clear()
+        return Job((), ("folder",)).code
+
+    first = code()
+    (tmp_path / "other.py").write_text("b = 2")
+    assert code() == first
+    (tmp_path / "folder" / "used.py").write_text("a = 2")
+    assert code() != first
 
 
 def test_a_failure_is_one_line_with_our_place_only_where_we_broke():

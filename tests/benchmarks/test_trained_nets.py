@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import prunekit
-from benchmarks.architectures.trained_nets import (
+from benchmarks.trained_nets import (
     BSRN,
     BSRNS,
     CARNM,
