@@ -15,6 +15,11 @@ with the code of its authors. Networks are those of BasicSR, or written afresh f
   `local` takes the same share of every group, `global` compares units of all groups
 * `alone`: dB that each group costs on the image `butterfly` if the units that `local` takes of it
   leave and all others stay (with the groups whose widths are tied to it): where a collapse is from
+* `units_alone`: of the five costliest groups that cost more than 1 dB, what each of the units that
+  left costs by itself, if that is more than 1 dB: mostly a few that carry what the whole image
+  needs, which their weights do not tell. `psnr_y_with_these` is Set5 when these few stay, and
+  `largest_value` that of the enlarged butterfly, dense and pruned (an image has 1): where it
+  explodes, the network amplifies from block to block what is beyond the range it was trained for
 * `macs` and `params`: shares removed, at 48 x 48 pixels of LR. `max_error` and `limit` are those of
   the proof, which runs every time: the slim network computes what the dense one does with those
   channels switched off. A low PSNR is thus what the choice of channels costs
@@ -26,8 +31,10 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -78,6 +85,8 @@ SOURCES = (
 SIDES = (48, 48)
 CASES = ("local", "global")
 PROBE = "butterfly"
+COSTLY = 1.0  # dB
+LOOKED_INTO = 5  # groups
 
 
 def pan(scale: int, *, nf: int, nb: int, unf: int, **_: Any) -> nn.Module:
@@ -282,23 +291,111 @@ def pruned_case(model: nn.Module, allocation: str, pairs: list[ImagePair], *, ea
     try:
         result = prunekit.prune(model, {"prune": section}, image)
         row = {"psnr_y": psnr_y(result.model, pairs), **figures(result)}
-        return {**row, "alone": alone(model, result.plan, image, pairs)} if each else row
+        return {**row, **explained(model, result, image, pairs)} if each else row
     except Exception as error:  # noqa: BLE001 - any failure is a result
         return {"why": failure(error)}
 
 
-def alone(model: nn.Module, plan: prunekit.Plan, image: Tensor, pairs: list[ImagePair]) -> Row:
-    """What every group of a plan costs by itself, in dB, the costliest first."""
-    graph, probe = prunekit.trace(model, image), [pair for pair in pairs if pair.name == PROBE]
-    kept = {group.name: group.kept for group in plan.groups if len(group.kept) < group.width}
-    tied = {name: names for names in graph.balances for name in names}
-    dense = psnr_y(model, probe)
-    costs = {}
-    for name in kept:
-        units = {other: kept[other] for other in tied.get(name, (name,)) if other in kept}
-        slim = apply(plan_units(graph, units), model)
-        costs[name] = round(dense - psnr_y(slim, probe), 3)
+def explained(
+    model: nn.Module, result: prunekit.PruneResult, image: Tensor, pairs: list[ImagePair]
+) -> Row:
+    """What every group costs by itself, which units it hangs on, and the rest without these."""
+    butterfly = [pair for pair in pairs if pair.name == PROBE]
+    probe = Probe(model, result.plan, prunekit.trace(model, image), butterfly)
+    groups = probe.groups()
+    costly = {
+        name: {unit: cost for unit, cost in probe.units(name).items() if cost > COSTLY}
+        for name, cost in list(groups.items())[:LOOKED_INTO]
+        if cost > COSTLY
+    }
+    row: Row = {
+        "alone": groups,
+        "units_alone": {name: units for name, units in costly.items() if units},
+        "largest_value": [largest(network, butterfly[0]) for network in (model, result.model)],
+    }
+    if costly:
+        row["psnr_y_with_these"] = psnr_y(probe.spare(costly), pairs)
+    return row
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Asks what parts of a plan cost, in dB, the costliest first."""
+
+    model: nn.Module
+    plan: prunekit.Plan
+    graph: prunekit.ChannelGraph
+    image: list[ImagePair]
+
+    @cached_property
+    def kept(self) -> dict[str, tuple[int, ...]]:
+        """Of the groups that lose units."""
+        return {g.name: g.kept for g in self.plan.groups if len(g.kept) < g.width}
+
+    @cached_property
+    def dense(self) -> float:
+        """PSNR-Y of the dense network."""
+        return psnr_y(self.model, self.image)
+
+    def groups(self) -> Row:
+        """Every group, with those whose widths have to fit to it."""
+        tied = {name: {o: self.kept[o] for o in self._tied(name)} for name in self.kept}
+        return _costliest_first({name: self._cost(kept) for name, kept in tied.items()})
+
+    def units(self, name: str) -> Row:
+        """Every unit that leaves a group; where widths have to fit, one of each leaves."""
+        alone = {}
+        for place, unit in enumerate(self._gone(name)):
+            alone[str(unit)] = {
+                other: self._without(other, self._gone(other)[place])
+                for other in self._tied(name)
+                if place < len(self._gone(other))
+            }
+        costs = {
+            unit: self._cost(kept)
+            for unit, kept in alone.items()
+            if self.graph.allows({other: len(units) for other, units in kept.items()})
+        }
+        return _costliest_first(costs)
+
+    def spare(self, units: Mapping[str, Iterable[str]]) -> nn.Module:
+        """The plan's network, but these units stay; their groups whole if others have to fit."""
+        whole = {other for name in units for other in self._tied(name) if other != name}
+        kept = {
+            name: tuple(sorted({*stay, *map(int, units.get(name, ()))}))
+            for name, stay in self.kept.items()
+            if whole.isdisjoint(self._tied(name))
+        }
+        return self._slim(kept)
+
+    def _cost(self, kept: Mapping[str, tuple[int, ...]]) -> float:
+        return round(self.dense - psnr_y(self._slim(kept), self.image), 3)
+
+    def _slim(self, kept: Mapping[str, tuple[int, ...]]) -> nn.Module:
+        return apply(plan_units(self.graph, kept), self.model)
+
+    def _tied(self, name: str) -> tuple[str, ...]:
+        """The group and those whose widths have to fit to it, as far as they lose units."""
+        tied = next((names for names in self.graph.balances if name in names), (name,))
+        return tuple(other for other in tied if other in self.kept)
+
+    def _gone(self, name: str) -> list[int]:
+        width = self.graph.widths[name]
+        return [unit for unit in range(width) if unit not in self.kept[name]]
+
+    def _without(self, name: str, unit: int) -> tuple[int, ...]:
+        return tuple(other for other in range(self.graph.widths[name]) if other != unit)
+
+
+def _costliest_first(costs: Mapping[str, float]) -> dict[str, float]:
     return dict(sorted(costs.items(), key=lambda item: -item[1]))
+
+
+def largest(model: nn.Module, pair: ImagePair) -> float:
+    """Largest absolute value of what the network makes of an image."""
+    pixels = torch.from_numpy(pair.lr).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        return float(f"{model(pixels).abs().max().item():.4g}")
 
 
 def figures(result: prunekit.PruneResult) -> Row:
@@ -335,7 +432,25 @@ def note(cases: Mapping[str, Row]) -> str:
             f"alone on {PROBE}, local: {worst}, {len(costs)} groups' median "
             f"{median(costs.values()):.2f} dB"
         )
+        sentences += few_units(cases["local"])
     return "; ".join(sentences)
+
+
+def few_units(case: Row) -> Iterator[str]:
+    """Which units a collapse hangs on."""
+    named = [
+        f"{unit} of '{name}' {cost:.1f} dB"
+        for name, units in case["units_alone"].items()
+        for unit, cost in list(units.items())[:2]
+    ]
+    if named:
+        count = sum(len(units) for units in case["units_alone"].values())
+        before, after = case["largest_value"]
+        yield (
+            f"{count} single units cost more than {COSTLY:.0f} dB ({', '.join(named[:4])}); "
+            f"if they stay, {case['psnr_y_with_these']:.2f} dB; "
+            f"largest value {before:g} -> {after:g}"
+        )
 
 
 def losses(groups: list[Row]) -> str:
