@@ -2,15 +2,15 @@
 
 python -m benchmarks.peers_trace [GLOB ...] [--tools T ...] [--json FILE] [--fresh] [--jobs N]
 
-Each network and tool has a process of its own, one thread and the same inputs; 120 s for the
-analysis, and as much again for the rest. Seconds are processor time, so that what else runs counts
-little.
+Each network and tool has a process of its own, one thread, the same inputs, and 120 s for all of
+it. Seconds are processor time, so that what else runs counts little.
 
 `seconds` is what a tool needs before it can prune: torch-pruning `build_dependency` and
 `get_all_groups`, torch-kirigami `DependencyGraph.build` and `discover_candidates`, prunekit
 `trace`; `graph_seconds` is the first part of it. The median of three (no more once they took
 20 s); memory is the largest of the process by then, libraries, weights and, for torch-pruning, the
-forward pass included. prunekit's law is checked outside of these limits.
+forward pass included. Whether prunekit's groups keep the law of reversal is in
+`benchmarks.coverage`.
 
 Then each tool is asked to take half of the channels by L2 magnitude, each group on its own, with
 the defaults of its documentation. torch-pruning has to be told the output layers: it is told those
@@ -66,11 +66,10 @@ from benchmarks.children import (
     read_rows,
     report_to,
 )
-from benchmarks.coverage import REPEATS, SLOW, law, spread
+from benchmarks.coverage import REPEATS, SLOW, spread
 from benchmarks.peer_tools import TOOLS, Refusal, Tool, output_layers
 from benchmarks.removal import judge, outputs, reduces_channels
 from prunekit.files import write_atomic
-from prunekit.graph import trace
 from prunekit.graph.compare import edited_copy, generic
 from prunekit.graph.record import record
 from prunekit.measure.environment import environment
@@ -132,11 +131,8 @@ def measure(net: Architecture, tool: str, out: Path, seconds: float) -> None:
         with limited(seconds):
             for known in analysed(TOOLS[tool], model, inputs):
                 tell(row := {**row, **known})
-        tell(row := {**row, "stage": "pruning"})
-        with limited(seconds):
+            tell(row := {**row, "stage": "pruning"})
             row = {**row, **halved(TOOLS[tool], model, net)}
-        if tool == OURS:
-            row["law"] = law(trace(model, inputs), model, inputs)
     except Refusal as error:
         tell({**row, "status": "ok", "verdict": "refused", "why": failure(error)})
     except OutOfTimeError:
