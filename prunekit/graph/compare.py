@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "GAINS",
     "Difference",
     "Edit",
     "compare",
@@ -42,6 +43,9 @@ _TOLERANCES = {
 
 _ROUNDING = 1e-15
 """Relative change that stands for rounding in float64, nine times its unit roundoff."""
+
+GAINS = (1.0, 0.7, 0.5, 0.35, 0.25)
+"""Of generic weights, to be tried in turn while the network amplifies rounding."""
 
 Edit = Callable[[str, Tensor], Tensor]
 """A new tensor from the name and value of a parameter or buffer."""

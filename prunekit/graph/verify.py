@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_map
 
 from prunekit.errors import TraceError
 from prunekit.graph.compare import (
+    GAINS,
     Difference,
     Edit,
     compare,
@@ -26,9 +27,6 @@ from prunekit.graph.compare import (
 from prunekit.graph.groups import ChannelGroup
 from prunekit.graph.precision import is_double
 from prunekit.graph.record import Inputs
-
-_GAINS = (1.0, 0.7, 0.5, 0.35, 0.25)
-"""Of generic weights, tried in turn while the network amplifies rounding."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def check_reversal(
 def _trials(model: nn.Module, inputs: Inputs, *, own_weights: bool) -> Iterator[_Trial]:
     """Trials with generic weights, from strong ones to weak; one with its own if it must be."""
     proven = False
-    for gain in () if own_weights else _GAINS:
+    for gain in () if own_weights else GAINS:
         other = edited_copy(model, generic(model, gain), torch.float64)
         noise: Inputs = tree_map(_to_double, generic_inputs(inputs))
         try:

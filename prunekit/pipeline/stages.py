@@ -110,6 +110,12 @@ def _rebuild(
     progress.start("verify")
     verification = verify(model, slim, plan, inputs, options=options)
     progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
+    if verification.amplified:
+        progress.warn(
+            "the network amplifies rounding, so its own weights prove little; the proof is that of "
+            f"generic weights, with an error of {verification.generic_error:.1e} of what removal "
+            "changes"
+        )
     return Pruned(plan, slim, verification)
 
 

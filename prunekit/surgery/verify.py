@@ -5,8 +5,8 @@ from __future__ import annotations
 __all__ = ["Verification", "second_size", "verify"]
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from prunekit.errors import VerificationError, brief
 from prunekit.graph import Inputs, TraceOptions, clone_model, run_without, unwrap
 from prunekit.graph.compare import (
+    GAINS,
     Difference,
     Edit,
     compare,
@@ -22,6 +23,7 @@ from prunekit.graph.compare import (
     edited_copy,
     generic,
     generic_inputs,
+    rounded_once,
     run,
     runs,
 )
@@ -39,6 +41,12 @@ _ROUNDING = 1e-3
 _ROUNDED_LIMIT = 1e-2
 """The same in a type of less precision, for networks that take no other."""
 
+_TRIALS = (*((torch.float64, _GENERIC_LIMIT, gain) for gain in GAINS), (None, _ROUNDED_LIMIT, 1.0))
+"""Type, limit and gain of generic weights, in the order that they are tried in."""
+
+_AMPLIFIED = 10.0
+"""How many times what rounding its weights makes of a network is put down to rounding."""
+
 _PLAIN = TraceOptions()
 
 
@@ -50,7 +58,7 @@ class Verification:
     max_error: float
     """Largest absolute difference of an output value, at its worst place for rounding."""
     limit: float
-    """What rounding may make of it at that place (`torch.testing` tolerances)."""
+    """What rounding may make of it at that place (`torch.testing` tolerances, see `amplified`)."""
     dtype: str
     """Type in which it was computed; float64 where the model's own type left a doubt."""
     input_shapes: tuple[tuple[int, ...], ...]
@@ -58,6 +66,9 @@ class Verification:
     generic_error: float | None = None
     """Largest error with generic weights in float64, as a share of what switching the removed
     channels off changes; None where the network does not run so."""
+    amplified: bool = False
+    """The network makes more of rounding its weights than `torch.testing` allows; `limit` is then
+    some times that, and the proof is that of the generic weights."""
 
     @property
     def severity(self) -> float:
@@ -80,7 +91,9 @@ def verify(
 
     Both run at the size of `inputs` and, where the dense network takes it, at a second one. The
     same plan is then tried with generic weights and inputs in float64, behind which no mistake
-    hides, and the slim network must run in training mode if the dense one does.
+    hides, and the slim network must run in training mode if the dense one does. A network that
+    amplifies rounding beyond the limits is judged by what rounding its weights makes of it, and
+    with weaker generic weights.
 
     Raises:
         VerificationError: they differ by more than rounding, or the proof would be empty.
@@ -88,11 +101,13 @@ def verify(
     dense, slim = unwrap(dense), unwrap(slim)
     off = _Off(plan, _switch_off(plan, directions_of(dense)), options)
     worst: Difference | None = None
-    shapes = []
+    shapes, amplifies = [], False
     for call in (inputs, second_size(inputs)):
         if call is not inputs and not runs(dense, call):
             continue
         difference = _difference(dense, slim, off, call)
+        if not difference.passed:
+            amplifies, difference = True, _beside_rounding(difference, dense, off, call)
         if not difference.passed:
             raise VerificationError(_blame(plan, difference, call, "with its weights"))
         shapes.append(_shape(call))
@@ -102,9 +117,11 @@ def verify(
     sizes = [call for call in (inputs, second_size(inputs)) if _shape(call) in shapes]
     errors = [_generic_error(dense, off, call) for call in sizes]
     generic_error = None if None in errors else max(e for e in errors if e is not None)
+    if amplifies:
+        _check_amplified(dense, slim, plan, generic_error)
     _check_training(dense, slim, inputs)
     return Verification(
-        True, worst.max_error, worst.limit, worst.dtype, tuple(shapes), generic_error
+        True, worst.max_error, worst.limit, worst.dtype, tuple(shapes), generic_error, amplifies
     )
 
 
@@ -141,26 +158,54 @@ class _Off:
             raise VerificationError(message) from error
 
 
-def _generic_error(dense: nn.Module, off: _Off, inputs: Inputs) -> float | None:
-    """Error with generic weights, as a share of what switching channels off changes.
+@dataclass(frozen=True)
+class _Generic:
+    """A network with generic weights, which computes something finite."""
 
-    In float64; in the network's own type, and less sharply, where it does not run in that. None
-    where it computes nothing finite in either; then its own weights must show an effect.
-    """
-    if not off.plan.tensors:
-        return 0.0
-    for dtype, limit in ((torch.float64, _GENERIC_LIMIT), (None, _ROUNDED_LIMIT)):
-        other = converted_copy(dense, generic(dense), dtype)
-        noise = generic_inputs(inputs)
+    model: nn.Module
+    inputs: Inputs
+    dtype: torch.dtype | None
+    limit: float
+    whole: Sequence[Tensor]
+
+
+def _generic_networks(dense: nn.Module, inputs: Inputs) -> Iterator[_Generic]:
+    """In float64, from strong weights to weak; in its own type where it does not run in that."""
+    noise, found = generic_inputs(inputs), False
+    for dtype, limit, gain in _TRIALS:
+        if found and dtype is None:
+            return
+        other = converted_copy(dense, generic(dense, gain), dtype)
         try:
-            whole = run(edited_copy(other, lambda _, tensor: tensor), noise, dtype)
+            whole = run(edited_copy(other, _unchanged), noise, dtype)
         except Exception:  # noqa: BLE001, S112 - the model's own code can fail in any way
             continue
         if all(tensor.isfinite().all() for tensor in whole):
-            expected = off.run(other, noise, dtype)
-            actual = _run_slim(off.plan, other, noise, dtype)
-            return _share(off.plan, (whole, expected, actual), limit, inputs)
-    whole = run(edited_copy(dense, lambda _, tensor: tensor), inputs)
+            found = True
+            yield _Generic(other, noise, dtype, limit, whole)
+
+
+def _generic_error(dense: nn.Module, off: _Off, inputs: Inputs) -> float | None:
+    """Error with generic weights, as a share of what switching channels off changes.
+
+    Weights get weaker while rounding them breaks the limit as well. None where the network computes
+    nothing finite; then its own weights must show an effect.
+    """
+    if not off.plan.tensors:
+        return 0.0
+    failed: Difference | None = None
+    for net in _generic_networks(dense, inputs):
+        expected = off.run(net.model, net.inputs, net.dtype)
+        actual = _run_slim(off.plan, net.model, net.inputs, net.dtype)
+        share, failed = _share((net.whole, expected, actual), net.limit)
+        if failed is None:
+            return share
+        rounded = off.run(edited_copy(net.model, rounded_once), net.inputs, net.dtype)
+        if _share((net.whole, expected, rounded), net.limit)[1] is None:
+            break  # rounding does not, so it is a mistake
+    if failed is not None:
+        raise VerificationError(_blame(off.plan, failed, inputs, "with generic weights"))
+    whole = run(edited_copy(dense, _unchanged), inputs)
     if _effect(whole, off.run(dense, inputs, None)) == 0:
         raise VerificationError(_EMPTY)
     return None
@@ -182,14 +227,13 @@ def _run_slim(
 
 
 def _share(
-    plan: Plan,
-    results: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]],
-    limit: float,
-    inputs: Inputs,
-) -> float:
-    """Compare what the whole, the switched-off and the slim network compute, output by output."""
-    effect = _effect(results[0], results[1])
-    if effect == 0:
+    results: tuple[Sequence[Tensor], Sequence[Tensor], Sequence[Tensor]], limit: float
+) -> tuple[float, Difference | None]:
+    """Compare what the whole, the switched-off and the slim network compute, output by output.
+
+    Returns the error as a share of what switching off changes, and what is beyond the limit.
+    """
+    if _effect(results[0], results[1]) == 0:
         raise VerificationError(_EMPTY)
     share = 0.0
     for whole, expected, actual in zip(*results, strict=True):
@@ -198,10 +242,9 @@ def _share(
         allowed = limit * own + _ROUNDING * limit * size  # of what it leaves alone, rounding
         if not gap <= allowed:  # nor if it is not a number
             dtype = str(expected.dtype).removeprefix("torch.")
-            difference = Difference(gap, allowed, dtype)
-            raise VerificationError(_blame(plan, difference, inputs, "with generic weights"))
+            return float("inf"), Difference(gap, allowed, dtype)
         share = max(share, gap / own if own else 0.0)
-    return share
+    return share, None
 
 
 def _effect(whole: Sequence[Tensor], off: Sequence[Tensor]) -> float:
@@ -263,12 +306,55 @@ def _difference(dense: nn.Module, slim: nn.Module, off: _Off, inputs: Inputs) ->
     return _difference_in(dense, slim, off, inputs, dtype=torch.float64)
 
 
+def _beside_rounding(
+    difference: Difference, dense: nn.Module, off: _Off, inputs: Inputs
+) -> Difference:
+    """The same with a limit of some times what rounding the weights makes, if that is more."""
+    double = torch.float64
+    if difference.dtype != "float64":
+        return difference
+    rounded = off.run(edited_copy(dense, rounded_once, double), inputs, double)
+    drift = compare(off.run(dense, inputs, double), rounded)
+    limit = _AMPLIFIED * drift.severity * difference.limit
+    return replace(difference, limit=max(difference.limit, limit))
+
+
+def _check_amplified(
+    dense: nn.Module, slim: nn.Module, plan: Plan, generic_error: float | None
+) -> None:
+    """Where its own weights cannot tell, they must be those of the plan, to the bit."""
+    if generic_error is None:
+        message = (
+            "nothing is proven, since the network makes as much of rounding as of a mistake, and "
+            "does not run with generic weights; scale its weights down"
+        )
+        raise VerificationError(message)
+    weights, planned = slim.state_dict(), rebuild(plan, dense).state_dict()
+    other = [name for name in planned if not _equal(planned[name], weights.get(name))]
+    if other or planned.keys() != weights.keys():
+        message = (
+            "the slim network has other weights than the plan gives it "
+            f"({', '.join(map(repr, other[:3]))}), and amplifies rounding too much to be compared"
+        )
+        raise VerificationError(message)
+
+
+def _equal(first: object, second: object) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.equal(first, second.to(first.device))
+    return type(first) is type(second)
+
+
+def _unchanged(_: str, tensor: Tensor) -> Tensor:
+    return tensor
+
+
 def _difference_in(
     dense: nn.Module, slim: nn.Module, off: _Off, inputs: Inputs, *, dtype: torch.dtype | None
 ) -> Difference:
     expected = off.run(dense, inputs, dtype)
     try:
-        actual = run(edited_copy(slim, lambda _, tensor: tensor, dtype), inputs, dtype)
+        actual = run(edited_copy(slim, _unchanged, dtype), inputs, dtype)
     except Exception as error:  # the model's own code can fail in any way
         raise VerificationError(_does_not_run(error)) from error
     return compare(expected, actual)

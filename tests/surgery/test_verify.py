@@ -15,6 +15,7 @@ from prunekit.nets import EDSR
 from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan, plan_units
 from prunekit.score import score_groups
 from prunekit.surgery import apply, verify
+from tests.graph.test_verify import Chaotic
 from tests.nets import NETS, conv, traced
 from tests.untouched import assert_untouched, picture
 
@@ -55,7 +56,7 @@ def edited(plan: Plan, tensor: str, axis: int, kept: tuple[int, ...]) -> Plan:
 def shifted(plan: Plan, tensor: str, axis: int) -> Plan:
     """One layer keeps other channels than its neighbours do."""
     kept = next(t for t in plan.tensors if t.name == tensor).kept[axis]
-    others = [i for i in range(8) if i not in kept]
+    others = [i for i in range(max(kept) + 2) if i not in kept]
     return edited(plan, tensor, axis, tuple(sorted((*kept[1:], others[0]))))
 
 
@@ -251,6 +252,42 @@ def test_a_proof_of_idle_channels_is_empty_and_refused(image):
     plan = planned(net, image)
     with pytest.raises(VerificationError, match="nothing is proven"):
         verify(net, apply(plan, net), plan, image)
+
+
+@pytest.fixture
+def chaotic() -> Chaotic:
+    torch.manual_seed(0)
+    net = Chaotic(width=12)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(5)
+    return net
+
+
+def test_a_network_that_amplifies_rounding_is_proven_with_generic_weights(chaotic, image):
+    plan = planned(chaotic, image)
+    slim = apply(plan, chaotic)
+    slim.head.register_forward_hook(lambda _m, _i, out: out * (1 + 4 * torch.finfo(out.dtype).eps))
+    proof = verify(chaotic, slim, plan, image)
+    assert proof.amplified
+    assert proof.max_error > 1e-3
+    assert proof.generic_error is not None
+    assert proof.generic_error < 1e-6
+
+
+def test_a_wrong_plan_of_a_network_that_amplifies_rounding_fails(chaotic, image):
+    plan = shifted(planned(chaotic, image), "body.3.weight", 1)
+    with pytest.raises(VerificationError, match="with generic weights differs"):
+        verify(chaotic, apply(plan, chaotic), plan, image)
+
+
+def test_other_weights_of_a_network_that_amplifies_rounding_fail(chaotic, image):
+    plan = planned(chaotic, image)
+    slim = apply(plan, chaotic)
+    with torch.no_grad():
+        slim.body[2].bias[0] *= 1 + 1e-6
+    with pytest.raises(VerificationError, match=r"other weights .*'body.2.bias'"):
+        verify(chaotic, slim, plan, image)
 
 
 def test_the_proof_says_how_it_went_with_generic_weights(dense, image):
