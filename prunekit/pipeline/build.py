@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["build_network", "choose_device", "example_input", "read_state"]
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -90,7 +91,10 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
     try:
         if path.suffix.lower() == ".safetensors":
             return load_file(path)
+        _check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileFormatError:
+        raise
     except SafetensorError as error:
         message = f"{path}: not a readable safetensors file ({error}); it may be truncated"
         raise FileFormatError(message) from error
@@ -101,6 +105,20 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
         )
         raise FileFormatError(message) from error
     return _unwrapped(path, state)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that is larger unpacked than it is; torch packs nothing."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    if unpacked > path.stat().st_size:
+        message = (
+            f"{path}: would unpack to {unpacked:,} bytes, more than it has, as no file of torch "
+            "does; save the state dict anew, best as safetensors"
+        )
+        raise FileFormatError(message)
 
 
 def _unwrapped(path: Path, state: object) -> Mapping[str, Tensor]:

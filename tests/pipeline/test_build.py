@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from prunekit.errors import FileFormatError, RecipeError
 from prunekit.nets import EDSR
@@ -84,6 +85,26 @@ def test_pickles_are_refused_and_nothing_in_them_runs(tmp_path, name, zipped):
         build_network(section(file))
     assert "\n" not in str(caught.value)
     assert not marker.exists()
+
+
+def packed(state: dict[str, Tensor], file: Path) -> None:
+    """Write what torch would, but compressed."""
+    torch.save(state, file)
+    with zipfile.ZipFile(file) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+
+
+def test_an_archive_that_unpacks_to_more_than_it_has_is_not_unpacked(tmp_path, monkeypatch):
+    file = tmp_path / "w.pth"
+    packed({"weight": torch.zeros(2_000_000)}, file)
+    assert file.stat().st_size < 100_000
+    assert len(torch.load(file, weights_only=True)["weight"]) == 2_000_000  # the bomb is real
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(FileFormatError, match=r"would unpack to 8,\d{3},\d{3} bytes"):
+        build_network(section(file))
 
 
 def test_a_whole_pickled_network_is_refused_with_the_way_out(trained, tmp_path):
