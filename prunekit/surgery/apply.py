@@ -14,6 +14,7 @@ from prunekit.errors import SurgeryError
 from prunekit.graph import copy_with, fingerprint, like, tensors_of, unwrap
 from prunekit.graph.paths import read_path, write_path
 from prunekit.plan import Plan, TensorPlan
+from prunekit.surgery.fields import untrue_fields
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -25,8 +26,8 @@ def apply(plan: Plan, model: nn.Module) -> nn.Module:
     model is untouched, and each tensor is copied once.
 
     Raises:
-        SurgeryError: the plan was made for another network, or an attribute does not hold the
-            size that the plan expects.
+        SurgeryError: the plan was made for another network, an attribute does not hold the size
+            that the plan expects, or a layer of torch is left with a size that is not its weight's.
     """
     model = unwrap(model)
     if fingerprint(model) != plan.fingerprint:
@@ -41,7 +42,14 @@ def apply(plan: Plan, model: nn.Module) -> nn.Module:
             "build it on a real one"
         )
         raise SurgeryError(message)
-    return rebuild(plan, model)
+    slim = rebuild(plan, model)
+    if untrue := next(untrue_fields(model, slim), None):
+        message = (
+            f"the plan leaves {untrue} as it is, which then does not fit the weight; make the plan "
+            "anew for this network"
+        )
+        raise SurgeryError(message)
+    return slim
 
 
 def rebuild(plan: Plan, model: Model) -> Model:
