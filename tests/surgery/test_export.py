@@ -85,7 +85,7 @@ class Asking(OneSize):
         return self.tail(x if float(x.mean()) > 0 else -x)
 
 
-def test_a_failure_is_one_line_and_leaves_the_file_that_was_there(image, tmp_path):
+def test_a_failure_is_one_line_and_leaves_the_file_that_was_there(image, tmp_path, capfd):
     file = tmp_path / "old.pt2"
     file.write_bytes(b"old")
     with pytest.raises(ExportError, match="Asking cannot be exported: ") as caught:
@@ -93,6 +93,7 @@ def test_a_failure_is_one_line_and_leaves_the_file_that_was_there(image, tmp_pat
     assert "\n" not in str(caught.value)
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
+    assert capfd.readouterr() == ("", "")
 
 
 class Named(OneSize):
