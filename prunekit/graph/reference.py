@@ -181,6 +181,30 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
         return self._without(self._operators[number], func, self.complete(func, args, kwargs))
 
+    def add(
+        self, function: OpOverload, arguments: tuple[Any, ...], outputs: tuple[Value, ...]
+    ) -> None:
+        """Write down a call; but for numbers to compute with, it must be the recorded one."""
+        super().add(function, arguments, outputs)
+        number = len(self.operators) - 1
+        if number < len(self._operators) and not self._repeats(number):
+            message = (
+                f"{self.operators[number].name} in {self._module() or 'the model'} gets another "
+                "size or another tensor when channels leave, which the code computes from a width "
+                "in a way that is not followed, as in `int(c * 0.5)`; protect the groups it reads"
+            )
+            raise VerificationError(message)
+
+    def _repeats(self, number: int) -> bool:
+        """Whether the sizes and tensors of a call are those that were recorded."""
+        found, recorded = self.operators[number], self._operators[number]
+        shapes = [self.shapes[value.index] for value in found.outputs]
+        return (
+            _sizes_and_tensors(found) == _sizes_and_tensors(recorded)
+            and found.outputs == recorded.outputs
+            and shapes == [self._walked.shapes[value.index] for value in recorded.outputs]
+        )
+
     def _reduces(self, number: int) -> bool:
         """Whether the operator reduces over channels that leave."""
         return any(self._leaving.mask(axis).any() for axis in self._walked.reduced[number])
@@ -260,6 +284,17 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
         if whole.shape != result.shape and number:
             return whole  # statistics, which only training reads
         return whole.copy_(result)
+
+
+def _sizes_and_tensors(operator: Operator) -> list[Any]:
+    """The arguments of a call but for numbers with which it computes."""
+    schema = operator.function._schema  # noqa: SLF001 (torch keeps schemas private)
+    sizes = [
+        argument
+        for declared, argument in zip(schema.arguments, operator.arguments, strict=True)
+        if "int" in str(declared.type)
+    ]
+    return [sizes, operator.operands]
 
 
 def _called(func: OpOverload, arguments: Sequence[Any]) -> Any:

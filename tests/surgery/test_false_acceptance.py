@@ -114,6 +114,25 @@ class SizedByWidth(Parts):
         return F.interpolate(self.c(self.b(y)), scale_factor=y.shape[1] / 8)
 
 
+class CutByShare(Parts):
+    """What is cut where follows from a width, and is no channel that anybody chose."""
+
+    def forward(self, x):
+        y = self.a(x)
+        end = int(y.shape[1] * 0.5)
+        y = torch.cat([F.relu(y[:, :end]), y[:, end:]], dim=1)
+        return self.t(F.relu(self.h(x))) + self.c(F.relu(self.b(y)))
+
+
+class ChosenByShare(Parts):
+    """Which layer runs follows from a width."""
+
+    def forward(self, x):
+        y = F.relu(self.a(x))
+        layer = self.b if y.shape[1] / 2 > 7 else self.h
+        return self.t(F.relu(self.h(x))) + self.c(F.conv2d(y, self.b.weight, layer.bias))
+
+
 class Levels(Parts):
     """A number is where channels are split, and of how many levels an image is."""
 
@@ -131,6 +150,15 @@ def test_the_size_of_the_output_does_not_follow_a_width():
     result = prunekit.prune(net, {"prune": FILTER}, IMAGE)
     assert result.model(IMAGE).shape == net(IMAGE).shape
     assert result.model.a.out_channels == 16
+
+
+@pytest.mark.parametrize("kind", [CutByShare, ChosenByShare])
+def test_what_is_cut_or_chosen_by_a_width_does_not_follow_it(kind):
+    result = prunekit.prune(kind(), {"prune": FILTER}, IMAGE)
+    assert result.model.a.out_channels == 16
+    assert result.model.h.out_channels == 8
+    reasons = [group.reason for group in result.plan.groups if group.reason]
+    assert "gets another size or another tensor when channels leave" in reasons[0]
 
 
 def test_a_number_that_means_two_things_is_not_changed():
