@@ -179,7 +179,7 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             raise VerificationError(message)
         if not self._reduces(number):
             return func(*args, **kwargs)
-        return self._without(self._operators[number], func, self.complete(func, args, kwargs))
+        return self._without(number, func, self.complete(func, args, kwargs))
 
     def add(
         self, function: OpOverload, arguments: tuple[Any, ...], outputs: tuple[Value, ...]
@@ -209,8 +209,9 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
         """Whether the operator reduces over channels that leave."""
         return any(self._leaving.mask(axis).any() for axis in self._walked.reduced[number])
 
-    def _without(self, operator: Operator, func: OpOverload, arguments: Sequence[Any]) -> Any:
-        """Run an operator on the channels that stay, and put zeros in the places of the others."""
+    def _without(self, number: int, func: OpOverload, arguments: Sequence[Any]) -> Any:
+        """Run an operator on the channels that stay, and put the result in their places."""
+        operator = self._operators[number]
         if func._schema.is_mutable:  # noqa: SLF001 (torch keeps schemas private)
             raise _unprovable(operator)
         if operator.name.startswith(_ATTENTION) and not self._attends_to_leaving(operator):
@@ -228,7 +229,7 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             if isinstance(result, Tensor) and self._multiplies_queries(operator):
                 result = result * (arguments[0].shape[-1] / sliced[0].shape[-1]) ** 0.5
             outputs = zip(operator.outputs, range(len(operator.outputs)), strict=True)
-            return tree_map(lambda x, y: self._spread(x, y, outputs), whole, result)
+            return tree_map(lambda x, y: self._spread(number, x, y, outputs), whole, result)
         except RuntimeError as error:
             raise _unprovable(operator) from error
 
@@ -270,18 +271,26 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             return [self._sliced(x, y) for x, y in zip(argument, written, strict=True)]
         return argument
 
-    def _spread(self, whole: Any, result: Any, outputs: Iterator[tuple[Value, int]]) -> Any:
-        """Put the result in its places in the dense one, and zeros in the others."""
+    def _spread(
+        self, number: int, whole: Any, result: Any, outputs: Iterator[tuple[Value, int]]
+    ) -> Any:
+        """Put the result in its places in the dense one, and zeros beside it where it reduces."""
         if not isinstance(whole, Tensor):
             return result
-        value, number = next(outputs)
+        value, place = next(outputs)
         axes: Sequence[Axis] = self._walked.known[value.index]
-        for position, kept in self._leaving.kept(axes).items():
-            shape = list(result.shape)
-            shape[position] = whole.shape[position]
-            zeros = result.new_zeros(shape)
-            result = zeros.index_copy(position, kept.to(result.device), result)
-        if whole.shape != result.shape and number:
+        reduced = {id(axis) for axis in self._walked.reduced[number]}
+        base = whole.clone()
+        staying = {p: kept.to(base.device) for p, kept in self._leaving.kept(axes).items()}
+        for position in (p for p in staying if id(axes[p]) in reduced):
+            gone = torch.from_numpy(self._leaving.mask(axes[position])).to(base.device)
+            base.index_fill_(position, gone.nonzero().squeeze(1), 0)
+        for position, kept in staying.items():
+            around = base
+            for later in (p for p in staying if p > position):
+                around = around.index_select(later, staying[later])
+            result = around.index_copy(position, kept, result)
+        if whole.shape != result.shape and place:
             return whole  # statistics, which only training reads
         return whole.copy_(result)
 

@@ -276,6 +276,7 @@ FAULTS: tuple[Fault, ...] = tuple(
         (surgery_faults.norms_run_over_all_channels, "LayerNormed2d"),
         (surgery_faults.norms_are_told_the_width_of_all, "LayerNormed"),
         (surgery_faults.what_stays_is_put_in_front, "LayerNormed"),
+        (surgery_faults.beside_what_stays_is_nothing, "WeightNormColumns"),
         (surgery_faults.scale_of_attention_stays_that_of_all, "DotProductEqual"),
         (surgery_faults.a_computed_width_is_not_noticed, "ScaledByWidth"),
         (surgery_faults.a_computed_width_stays_that_of_all, "ScaledByWidth"),

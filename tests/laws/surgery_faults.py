@@ -7,6 +7,7 @@ __all__ = [
     "a_computed_width_stays_that_of_all",
     "a_setting_is_not_looked_for",
     "attributes_of_classes_are_not_followed",
+    "beside_what_stays_is_nothing",
     "norms_are_told_the_width_of_all",
     "norms_run_over_all_channels",
     "scale_of_attention_stays_that_of_all",
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from prunekit.graph.labels import Axis
@@ -44,8 +46,8 @@ def norms_are_told_the_width_of_all(patch: Patch) -> None:
 def what_stays_is_put_in_front(patch: Patch) -> None:
     original = _module("graph.reference")._Reference._spread
 
-    def in_front(self: Any, whole: Any, result: Any, outputs: Iterator[Any]) -> Any:
-        spread = original(self, whole, result, outputs)
+    def in_front(self: Any, number: int, whole: Any, result: Any, outputs: Iterator[Any]) -> Any:
+        spread = original(self, number, whole, result, outputs)
         if not isinstance(whole, Tensor) or whole.shape == result.shape:
             return spread
         spread.zero_()
@@ -53,6 +55,16 @@ def what_stays_is_put_in_front(patch: Patch) -> None:
         return spread
 
     patch.setattr(_module("graph.reference")._Reference, "_spread", in_front)
+
+
+def beside_what_stays_is_nothing(patch: Patch) -> None:
+    original = _module("graph.reference")._Reference._spread
+
+    def on_zeros(self: Any, number: int, whole: Any, result: Any, outputs: Iterator[Any]) -> Any:
+        blank = torch.zeros_like(whole) if isinstance(whole, Tensor) else whole
+        return original(self, number, blank, result, outputs)
+
+    patch.setattr(_module("graph.reference")._Reference, "_spread", on_zeros)
 
 
 def scale_of_attention_stays_that_of_all(patch: Patch) -> None:

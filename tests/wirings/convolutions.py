@@ -8,7 +8,9 @@ __all__ = [
     "MergedBySwitch",
     "MergedInEvaluation",
     "DynamicKernel",
+    "WeightNormColumns",
     "WeightNormHook",
+    "WeightNormOne",
     "WeightNormParametrized",
     "Standardised",
     "BlurredByExpand",
@@ -165,6 +167,38 @@ class WeightNormParametrized(Net):
         super().__init__()
         self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
         parametrizations.weight_norm(self.mid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(F.relu(self.mid(self.head(x))))
+
+
+class WeightNormColumns(Net):
+    """A length for every input channel: that of a column without the rows that leave."""
+
+    widths = (8, 7)
+    inexact = (7,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(7, 3)
+        self.mid = parametrizations.weight_norm(conv(8, 7), dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(F.relu(self.mid(self.head(x))))
+
+
+class WeightNormOne(Net):
+    """One length for the whole weight, by a hook."""
+
+    widths = (8, 7)
+    inexact = (8, 7)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(7, 3)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            self.mid = nn.utils.weight_norm(conv(8, 7), dim=None)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.tail(F.relu(self.mid(self.head(x))))
