@@ -1,8 +1,9 @@
 """Run a network with channels switched off, its norms and means over the channels that stay.
 
 To remove a channel is to set its slices to zero, except where an operator reduces over channels: a
-mean over 48 of 64 channels is not the mean over 64 of which 16 are zero. Here those operators, and
-no others, are run on the channels that stay.
+mean over 48 of 64 channels is not the mean over 64 of which 16 are zero, and a product of two
+kernels sums `elu(0) + 1` too. Here those operators, and no others, are run on the channels that
+stay.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from prunekit.graph.record import Inputs, ModulePath, Recording, Way, follow, pl
 from prunekit.graph.rules import RULES
 from prunekit.graph.solve import Solution
 from prunekit.graph.structure import find_structure
-from prunekit.graph.tape import Operator, Tape, Value
+from prunekit.graph.tape import Operator, Tape, Value, called
 from prunekit.graph.walk import Walk, layers_in, positions_in, walk
 
 _SIZED = {
@@ -215,7 +216,7 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
         if func._schema.is_mutable:  # noqa: SLF001 (torch keeps schemas private)
             raise _unprovable(operator)
         if operator.name.startswith(_ATTENTION) and not self._attends_to_leaving(operator):
-            return _called(func, self._rescaled(operator, func, arguments))
+            return called(func, self._rescaled(operator, func, arguments))
         written = [*operator.arguments, *[None] * (len(arguments) - len(operator.arguments))]
         sliced = [self._sliced(x, y) for x, y in zip(arguments, written, strict=True)]
         if operator.name in _SIZED:
@@ -223,9 +224,9 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             sliced[place] = list(sliced[0].shape[-len(sliced[place]) :])
         elif operator.name == "aten.native_group_norm":  # of channels, and of places of each
             sliced[4] = sliced[0].shape[1]
-        whole = _called(func, arguments)  # it has the memory layout that the rest expects
+        whole = called(func, arguments)  # it has the memory layout that the rest expects
         try:
-            result = _called(func, sliced)
+            result = called(func, sliced)
             if isinstance(result, Tensor) and self._multiplies_queries(operator):
                 result = result * (arguments[0].shape[-1] / sliced[0].shape[-1]) ** 0.5
             outputs = zip(operator.outputs, range(len(operator.outputs)), strict=True)
@@ -304,17 +305,6 @@ def _sizes_and_tensors(operator: Operator) -> list[Any]:
         if "int" in str(declared.type)
     ]
     return [sizes, operator.operands]
-
-
-def _called(func: OpOverload, arguments: Sequence[Any]) -> Any:
-    """Call an operator with its arguments in the order of the schema."""
-    positional, named = [], {}
-    for argument, value in zip(func._schema.arguments, arguments, strict=True):  # noqa: SLF001
-        if argument.kwarg_only:
-            named[argument.name] = value
-        else:
-            positional.append(value)
-    return func(*positional, **named)
 
 
 def _unprovable(operator: Operator) -> VerificationError:

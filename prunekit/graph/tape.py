@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Operator", "Tape", "Value"]
+__all__ = ["Operator", "Tape", "Value", "called"]
 
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,17 @@ class Operator:
     def operands(self) -> tuple[Value, ...]:
         """Every tensor among its arguments."""
         return tuple(x for x in tree_leaves(self.arguments) if isinstance(x, Value))
+
+
+def called(func: OpOverload, arguments: Sequence[Any]) -> Any:
+    """Call an operator with its arguments in the order of the schema."""
+    positional, named = [], {}
+    for argument, value in zip(func._schema.arguments, arguments, strict=True):
+        if argument.kwarg_only:
+            named[argument.name] = value
+        else:
+            positional.append(value)
+    return func(*positional, **named)
 
 
 _BOOKKEEPING = ("prim", "profiler")

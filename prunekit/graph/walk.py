@@ -14,6 +14,7 @@ from prunekit.graph.integers import AxisSize, leaves
 from prunekit.graph.labels import Facts, Labels, Reason
 from prunekit.graph.record import Recording
 from prunekit.graph.rules import Axes, Call, Contraction, Rule, apply_rule
+from prunekit.graph.zeros import Zeros
 
 _CHANNELS = -3
 """Where the channels of an image are, with or without a batch."""
@@ -67,8 +68,9 @@ def walk(
     counted = []
     reduced: list[Sequence[Labels]] = []
     closed = _Opaque(opaque)
+    zeros = Zeros(known)
     for operator in recording.operators:
-        before = len(facts.reduced)
+        before, noted = len(facts.reduced), len(contractions)
         call = Call(operator, recording.shapes, known, read, layers, facts, contractions)
         if closed.holds(operator.module):
             outputs = call.freeze_all("module that the caller declared opaque", "opaque")
@@ -76,6 +78,7 @@ def walk(
             outputs = apply_rule(call, rules)
         for output, axes in zip(operator.outputs, outputs, strict=True):
             known[output.index] = axes
+        facts.reduced += zeros.summed(operator, contractions[noted:])
         counted.append(len(contractions))
         reduced.append(facts.reduced[before:])
     for output in recording.outputs:

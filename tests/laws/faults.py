@@ -280,6 +280,8 @@ FAULTS: tuple[Fault, ...] = tuple(
         (surgery_faults.scale_of_attention_stays_that_of_all, "DotProductEqual"),
         (surgery_faults.a_computed_width_is_not_noticed, "ScaledByWidth"),
         (surgery_faults.a_computed_width_stays_that_of_all, "ScaledByWidth"),
+        (surgery_faults.a_kernel_is_taken_for_zero, "KernelAttention"),
+        (surgery_faults.norms_run_over_all_channels, "KernelAttention"),
         (surgery_faults.a_setting_is_not_looked_for, "HalvedTotal"),
         (surgery_faults.attributes_of_classes_are_not_followed, "ClassWidth"),
         (surgery_faults.tuples_are_left_as_they_are, "PairOfSizes"),

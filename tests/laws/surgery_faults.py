@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "a_computed_width_is_not_noticed",
     "a_computed_width_stays_that_of_all",
+    "a_kernel_is_taken_for_zero",
     "a_setting_is_not_looked_for",
     "attributes_of_classes_are_not_followed",
     "beside_what_stays_is_nothing",
@@ -87,6 +88,10 @@ def a_computed_width_stays_that_of_all(patch: Patch) -> None:
         return int(_module("graph.counts").read_attribute(self._model, leaf))
 
     patch.setattr(widths, "__call__", dense)
+
+
+def a_kernel_is_taken_for_zero(patch: Patch) -> None:
+    patch.setattr(_module("graph.zeros").Zeros, "summed", lambda *_: [])
 
 
 def a_setting_is_not_looked_for(patch: Patch) -> None:

@@ -15,6 +15,8 @@ __all__ = [
     "ChannelAttention",
     "NonLocal",
     "LinearAttention",
+    "KernelAttention",
+    "RectifiedAttention",
     "BiasedScores",
     "TorchAttention",
 ]
@@ -300,6 +302,35 @@ class LinearAttention(Net):
         context = k.softmax(dim=-1) @ v.transpose(1, 2)
         mixed = (context.transpose(1, 2) @ q.softmax(dim=1)).view(x.shape[0], -1, *x.shape[2:])
         return self.tail(x + self.proj(mixed))
+
+
+class KernelAttention(_Projections):
+    """Linear attention, normalised (Katharopoulos et al., 2020).
+
+    A channel of q and k that is switched off is 1 after `elu + 1`, and would still be summed over.
+    """
+
+    widths = (9, 7, 5)
+    kinds: ClassVar = {"head_dim": (7, 5)}
+    inexact = (5,)
+    size = 6
+
+    def kernel(self, x: Tensor) -> Tensor:
+        return F.elu(x) + 1
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k = self.kernel(q), self.kernel(k)
+        share = 1 / (q @ k.sum(dim=-2, keepdim=True).transpose(-2, -1) + 1e-6)
+        return q @ (k.transpose(-2, -1) @ v) * share
+
+
+class RectifiedAttention(KernelAttention):
+    """The same with a kernel that leaves nothing of a channel that is switched off."""
+
+    inexact = ()
+
+    def kernel(self, x: Tensor) -> Tensor:
+        return F.relu(x)
 
 
 class BiasedScores(Net):
