@@ -17,7 +17,7 @@ from torch._ops import OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
 from prunekit.graph.given import Given
-from prunekit.graph.integers import AxisSize, Size, number_of
+from prunekit.graph.integers import AxisSize, Size, length_of, number_of
 from prunekit.graph.tape import Tape
 
 _GUARDS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
@@ -27,13 +27,22 @@ _SHAPE = torch.Tensor.shape.__get__  # type: ignore[attr-defined]
 _SET_DATA = torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 
-_ARITHMETIC = frozenset({
+_ARITHMETIC = (
     "__add__", "__iadd__", "__imul__", "__isub__", "__itruediv__", "__mul__", "__pow__", "__radd__",
     "__rdiv__", "__rmul__", "__rpow__", "__rsub__", "__rtruediv__", "__sub__", "__truediv__", "add",
     "add_", "as_tensor", "div", "div_", "divide", "mul", "mul_", "multiply", "pow", "pow_", "rsub",
     "scalar_tensor", "sub", "sub_", "subtract", "tensor", "true_divide",
-})  # fmt: skip
-"""Functions whose integers are values, and no sizes."""
+)  # fmt: skip
+
+_VALUES = {
+    **dict.fromkeys(_ARITHMETIC, 0),
+    **dict.fromkeys(("clamp", "clamp_", "clip", "fill_", "full", "full_like"), 1),
+    **dict.fromkeys(("masked_fill", "masked_fill_", "new_full"), 2),
+}
+"""Functions whose integers are values, and no sizes, from which argument on."""
+
+_NAMED = frozenset({"alpha", "exponent", "fill_value", "max", "min", "other", "value"})
+"""Those of their named arguments that are values too."""
 
 
 class Calls(TorchFunctionMode):
@@ -42,9 +51,13 @@ class Calls(TorchFunctionMode):
     Without `sizes`, shapes are plain, and every integer of a caller is a literal.
     """
 
-    def __init__(self, tape: Tape, *, sizes: bool) -> None:
+    def __init__(
+        self, tape: Tape, *, sizes: bool, left: Callable[[AxisSize], int] | None = None
+    ) -> None:
+        """Hand out what is `left` of an axis, if that is told, in the place of its length."""
         super().__init__()
         self._tape = tape
+        self._left = left
         self._entered: set[Any] = set()
         self._open: dict[Any, Callable[..., Any] | None] = {}
         self._globals: dict[int, dict[str, Any]] = {}
@@ -65,6 +78,7 @@ class Calls(TorchFunctionMode):
                 Tensor.numel: self._numel,
                 Tensor.nelement: self._numel,
                 torch.numel: self._numel,
+                Tensor.__len__: self._len,
             }
 
     def __torch_function__(
@@ -78,19 +92,29 @@ class Calls(TorchFunctionMode):
         special = self._special.get(func)
         if special is not None:
             return special(*args, **kwargs)
-        if getattr(func, "__name__", "") in _ARITHMETIC:
-            args = tuple([number_of(x) if isinstance(x, Size) else x for x in args])
+        first = _VALUES.get(getattr(func, "__name__", ""))
+        if first is not None:
+            args = (*args[:first], *map(number_of, args[first:]))
+            kwargs = {k: number_of(x) if k in _NAMED else x for k, x in kwargs.items()}
+        opened = None if func in self._entered else self._opened(func)
+        if self._left is not None and opened is None:
+            args, kwargs = _as_lengths(args), _as_lengths(kwargs)
         outer, self._tape.given = self._tape.given, Given(func, args, kwargs)
         try:
-            return self._call(func, args, kwargs)
+            return (
+                func(*args, **kwargs) if opened is None else self._call(func, opened, args, kwargs)
+            )
         finally:
             self._tape.given = outer
 
-    def _call(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-        """Call a function, seeing the calls inside it too where it is written in Python."""
-        opened = self._opened(func)
-        if opened is None or func in self._entered:
-            return func(*args, **kwargs)
+    def _call(
+        self,
+        func: Any,
+        opened: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+    ) -> Any:
+        """Call a function that is written in Python, seeing the calls inside it too."""
         self._entered.add(func)
         try:
             with self:
@@ -122,7 +146,10 @@ class Calls(TorchFunctionMode):
         if is_functorch_wrapped_tensor(tensor):  # inside `vmap` operators see another tensor
             return tensor.shape
         number = self._tape.value(tensor).index
-        return torch.Size(Size(n, AxisSize(number, dim)) for dim, n in enumerate(tensor.shape))
+        axes = [AxisSize(number, dim) for dim in range(tensor.ndim)]
+        left = tensor.shape if self._left is None else map(self._left, axes)
+        sized = zip(left, axes, tensor.shape, strict=True)
+        return torch.Size(Size(n, axis, length=length) for n, axis, length in sized)
 
     def _size(self, tensor: Tensor, dim: int | None = None) -> torch.Size | int:
         shape = self._shape(tensor)
@@ -136,6 +163,11 @@ class Calls(TorchFunctionMode):
         shape = self._shape(tensor)
         return functools.reduce(operator.mul, shape) if shape else 1
 
+    def _len(self, tensor: Tensor) -> int:
+        """It can be no `Size`, so it is taken for a value."""
+        shape = self._shape(tensor)
+        return int(number_of(shape[0])) if shape else len(tensor)
+
     def _set_data(self, tensor: Tensor, source: Tensor) -> None:
         _SET_DATA(tensor, source)
         self._tape.replace(tensor, source)
@@ -144,6 +176,21 @@ class Calls(TorchFunctionMode):
         result = func(tensor, *args, **kwargs)
         self._tape.escape(tensor)
         return result
+
+
+def _as_lengths(argument: Any) -> Any:
+    """What torch is told in the place of sizes."""
+    match argument:
+        case Size():
+            return argument.length
+        case slice():
+            return slice(*map(length_of, (argument.start, argument.stop, argument.step)))
+        case dict():
+            return {key: _as_lengths(value) for key, value in argument.items()}
+        case tuple() | list() if type(argument) in (tuple, list, torch.Size):
+            return type(argument)([_as_lengths(value) for value in argument])
+        case _:
+            return argument
 
 
 def _rnn(packet: OpOverloadPacket, data: Tensor, second: Any, *rest: Any) -> Any:

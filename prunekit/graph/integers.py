@@ -10,12 +10,13 @@ __all__ = [
     "Number",
     "Operation",
     "Size",
-    "evaluate",
     "leaves",
+    "length_of",
     "number_of",
-    "values_as",
+    "values_noted",
 ]
 
+import functools
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,6 +41,10 @@ _LEFT_NEUTRAL = frozenset({("+", 0), ("*", 1)})
 
 _DEEPEST = 64
 """Nested operations up to which an expression is kept; a count in a loop would grow for ever."""
+
+
+_LARGEST_POWER = 4
+"""Up to which a power is followed as a product."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +99,6 @@ class Operation:
 Expression: TypeAlias = AxisSize | Attribute | Number | Operation
 
 
-def evaluate(expression: Expression, lookup: Callable[[AxisSize | Attribute], int]) -> int:
-    """Value of an expression when axes and attributes have the values that `lookup` tells."""
-    match expression:
-        case Number(number):
-            return number
-        case Operation(symbol, left, right):
-            value: int = _SYMBOLS[symbol](evaluate(left, lookup), evaluate(right, lookup))
-            return value
-        case AxisSize() | Attribute():
-            return lookup(expression)
-
-
 def leaves(expression: Expression) -> Iterator[AxisSize | Attribute]:
     """The axes and attributes that an expression is made of, from left to right."""
     match expression:
@@ -116,28 +109,35 @@ def leaves(expression: Expression) -> Iterator[AxisSize | Attribute]:
             yield expression
 
 
-_NUMBER: ContextVar[Callable[[Size], int] | None] = ContextVar("_NUMBER", default=None)
+_NOTE: ContextVar[Callable[[Size], object] | None] = ContextVar("_NOTE", default=None)
 
 
 @contextmanager
-def values_as(number: Callable[[Size], int]) -> Iterator[None]:
-    """Ask `number` for the value of a `Size` wherever the code computes with it in floats.
+def values_noted(note: Callable[[Size], object]) -> Iterator[None]:
+    """Tell `note` of every `Size` with which the code is seen to compute in floats.
 
     As in `q * q.shape[-1] ** -0.5`: there the length is no size of anything, but a value.
     """
-    token = _NUMBER.set(number)
+    token = _NOTE.set(note)
     try:
         yield
     finally:
-        _NUMBER.reset(token)
+        _NOTE.reset(token)
 
 
 def number_of(value: Any) -> Any:
     """What a `Size` is as a value; anything else is itself."""
-    number = _NUMBER.get()
     if not isinstance(value, Size):
         return value
-    return int(value) if number is None else number(value)
+    note = _NOTE.get()
+    if note is not None:
+        note(value)
+    return int(value)
+
+
+def length_of(value: Any) -> Any:
+    """What a `Size` is as a size; anything else is itself."""
+    return value.length if isinstance(value, Size) else value
 
 
 class Literal(int):
@@ -157,21 +157,52 @@ class Literal(int):
 class Size(int):
     """An integer with the expression that it follows from.
 
-    It is equal to, hashed, printed and pickled as the plain integer. The operators + - * // % and
-    negation with other integers give a `Size` again; anything else gives what it gives for `int`,
-    or for what `values_as` takes it for where floats are computed.
+    It is printed and pickled as the plain integer. The operators + - * // %, negation and small
+    powers with other integers give a `Size` again; anything else gives what it gives for `int`.
+
+    Where a dense network is run as if channels had left, the integer is what is left, since the
+    code may compute anything with it; torch is told, and the code decides by, the `length`.
     """
 
     expression: Expression
     depth: int
     """Nested operations in the expression."""
+    length: int
+    """What it is in the network that is run; mostly the integer itself."""
 
-    def __new__(cls, value: int, expression: Expression, depth: int = 0) -> Size:  # noqa: PYI034 (3.10 has no Self)
+    def __new__(  # noqa: PYI034 (3.10 has no Self)
+        cls, value: int, expression: Expression, depth: int = 0, *, length: int | None = None
+    ) -> Size:
         """Make the integer `value`, which follows from `expression`."""
         size = super().__new__(cls, value)
         size.expression = expression
         size.depth = depth
+        size.length = int(value) if length is None else length
         return size
+
+    def __eq__(self, other: object) -> Any:
+        return self.length == length_of(other)
+
+    def __ne__(self, other: object) -> Any:
+        return self.length != length_of(other)
+
+    def __lt__(self, other: Any) -> Any:
+        return self.length < length_of(other)
+
+    def __le__(self, other: Any) -> Any:
+        return self.length <= length_of(other)
+
+    def __gt__(self, other: Any) -> Any:
+        return self.length > length_of(other)
+
+    def __ge__(self, other: Any) -> Any:
+        return self.length >= length_of(other)
+
+    def __hash__(self) -> int:
+        return hash(self.length)
+
+    def __bool__(self) -> bool:
+        return bool(self.length)
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, float):
@@ -179,8 +210,6 @@ class Size(int):
         return _combined("+", self, other) if isinstance(other, int) else NotImplemented
 
     def __radd__(self, other: Any) -> Any:
-        if isinstance(other, float):
-            return other + number_of(self)
         return _combined("+", other, self) if isinstance(other, int) else NotImplemented
 
     def __sub__(self, other: Any) -> Any:
@@ -189,8 +218,6 @@ class Size(int):
         return _combined("-", self, other) if isinstance(other, int) else NotImplemented
 
     def __rsub__(self, other: Any) -> Any:
-        if isinstance(other, float):
-            return other - number_of(self)
         return _combined("-", other, self) if isinstance(other, int) else NotImplemented
 
     def __mul__(self, other: Any) -> Any:
@@ -199,8 +226,6 @@ class Size(int):
         return _combined("*", self, other) if isinstance(other, int) else NotImplemented
 
     def __rmul__(self, other: Any) -> Any:
-        if isinstance(other, float):
-            return other * number_of(self)
         return _combined("*", other, self) if isinstance(other, int) else NotImplemented
 
     def __floordiv__(self, other: int) -> int:
@@ -228,12 +253,16 @@ class Size(int):
         return other / number_of(self)
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
-        if isinstance(other, int) and other >= 0:
-            return int(self).__pow__(int(other), modulus)
-        return number_of(self) ** number_of(other)
+        if type(other) is int and 0 < other <= _LARGEST_POWER and modulus is None:
+            return functools.reduce(operator.mul, [self] * other)
+        return pow(number_of(self), number_of(other), modulus)
 
     def __rpow__(self, other: Any, modulus: Any = None) -> Any:
-        return other ** (number_of(self) if isinstance(other, float) else int(self))
+        return pow(other, number_of(self), modulus)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """What numpy computes with it, as in `np.sqrt(n)`."""
+        return getattr(ufunc, method)(*map(number_of, inputs), **options)
 
     def __float__(self) -> float:
         return float(number_of(self))
@@ -243,6 +272,9 @@ class Size(int):
 
     def __pos__(self) -> int:
         return self
+
+    def __abs__(self) -> int:
+        return self if self.length >= 0 else -self
 
     def __copy__(self) -> Size:
         return self
@@ -262,10 +294,12 @@ def _combined(symbol: str, left: int, right: int) -> int:
     if not isinstance(left, Size) and (symbol, left) in _LEFT_NEUTRAL:
         return right
     value: int = _SYMBOLS[symbol](int(left), int(right))
+    length: int = _SYMBOLS[symbol](length_of(left), length_of(right))
     depth = 1 + max(getattr(left, "depth", 0), getattr(right, "depth", 0))
     if depth > _DEEPEST:
         return value
-    return Size(value, Operation(symbol, _expression(left), _expression(right)), depth)
+    expression = Operation(symbol, _expression(left), _expression(right))
+    return Size(value, expression, depth, length=length)
 
 
 def _expression(value: int) -> Expression:

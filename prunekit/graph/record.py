@@ -15,7 +15,7 @@ __all__ = [
     "record",
 ]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -33,7 +33,7 @@ from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.calls import Calls
 from prunekit.graph.copying import clone_model, fake_copy, tensors_of
 from prunekit.graph.eager import eager, quiet_fakes
-from prunekit.graph.integers import Expression, Size, values_as
+from prunekit.graph.integers import AxisSize, Expression, values_noted
 from prunekit.graph.precision import doubled
 from prunekit.graph.refuse import refuse, watch
 from prunekit.graph.tape import Operator, Tape, Value
@@ -157,12 +157,8 @@ def _attempt(
     names = [name for name, _ in private.named_parameters()]
     computed: list[Expression] = []
 
-    def noted(size: Size) -> int:
-        computed.append(size.expression)
-        return int(size)
-
     try:
-        with values_as(noted):
+        with values_noted(lambda size: computed.append(size.expression)):
             way = Way(tape, sizes=sizes, wide=wide, fakes=mode or nullcontext())
             result = follow(model, private, tensors, way)
     except TraceError:
@@ -191,6 +187,8 @@ class Way:
     wide: bool = False
     """Tensors stay in float64 where the code asks for less."""
     fakes: AbstractContextManager[object] = field(default_factory=nullcontext)
+    left: Callable[[AxisSize], int] | None = None
+    """What the code finds left of an axis; all of it if None."""
 
 
 def follow(model: nn.Module, private: nn.Module, tensors: Inputs, way: Way) -> Any:
@@ -205,7 +203,7 @@ def follow(model: nn.Module, private: nn.Module, tensors: Inputs, way: Way) -> A
         stack.enter_context(way.fakes)
         stack.enter_context(tape)
         stack.enter_context(doubled() if way.wide else nullcontext())
-        stack.enter_context(Calls(tape, sizes=way.sizes))
+        stack.enter_context(Calls(tape, sizes=way.sizes, left=way.left))
         private.eval()  # some merge their weights in it
         _follow_replaced(tape, before, private)
         result = call(private, tensors)

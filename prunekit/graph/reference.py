@@ -24,8 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from prunekit.errors import VerificationError
 from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.compare import Edit, converted, converted_copy
-from prunekit.graph.counts import read_attribute
-from prunekit.graph.integers import Attribute, AxisSize, evaluate, values_as
+from prunekit.graph.integers import AxisSize
 from prunekit.graph.labels import Axis
 from prunekit.graph.options import TraceOptions
 from prunekit.graph.precision import is_double
@@ -87,10 +86,8 @@ def run_without(
     private = converted_copy(model, edit, dtype)
     trace_attributes(model, private)
     where = ModulePath(private)
-    widths = _Widths(model, leaving, walked)
-    with values_as(lambda size: evaluate(size.expression, widths)):
-        way = Way(_Reference(where, recording.operators, walked, leaving), wide=wide)
-        result = follow(model, private, tensors, way)
+    tape = _Reference(where, recording.operators, walked, leaving)
+    result = follow(model, private, tensors, Way(tape, wide=wide, left=leaving.left))
     return [x for x in tree_leaves(result) if isinstance(x, Tensor)]
 
 
@@ -102,29 +99,11 @@ def _recorded(
     return record(base, tensors, wide=wide, on_values=True)
 
 
-class _Widths:
-    """Lengths of axes when the channels have left.
-
-    An attribute keeps its value: it may be the width of something and mean something else as well.
-    """
-
-    def __init__(self, model: nn.Module, leaving: _Leaving, walked: Walk) -> None:
-        self._model = model
-        self._leaving = leaving
-        self._walked = walked
-
-    def __call__(self, leaf: AxisSize | Attribute) -> int:
-        if isinstance(leaf, Attribute):
-            return read_attribute(self._model, leaf) or 0
-        axis = self._walked.known[leaf.value][leaf.dim]
-        gone = int(self._leaving.mask(axis).sum())
-        return self._walked.shapes[leaf.value][leaf.dim] - gone
-
-
 class _Leaving:
     """Tells which indices of an axis leave."""
 
     def __init__(self, walked: Walk, solution: Solution, removed: Removed) -> None:
+        self._walked = walked
         self._solution = solution
         self._gone = np.zeros(len(solution.classes), dtype=np.bool_)
         for name, axes in removed.items():
@@ -138,6 +117,11 @@ class _Leaving:
         if axis is None:
             return np.zeros(0, dtype=np.bool_)
         return np.asarray(self._gone[self._solution.of(axis.reshape(-1))])
+
+    def left(self, axis: AxisSize) -> int:
+        """Length of an axis when they have left."""
+        gone = int(self.mask(self._walked.known[axis.value][axis.dim]).sum())
+        return self._walked.shapes[axis.value][axis.dim] - gone
 
     def kept(self, axes: Sequence[Axis]) -> dict[int, Tensor]:
         """Indices that stay, for every axis of which some leave."""

@@ -31,7 +31,7 @@ from prunekit.methods import METHODS
 from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import ImagesSection, LatencySection, PruneSection, TrainSection
-from prunekit.surgery import Verification, apply, find_culprits, verify
+from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import finetune
 from prunekit.train.options import Distill, TrainOptions
@@ -108,7 +108,7 @@ def _rebuild(
     slim = apply(plan, model)
     progress.finish(f"{len(plan.tensors)} tensors sliced")
     progress.start("verify")
-    verification = verify(model, slim, plan, inputs, options=options)
+    plan, verification = prove(model, slim, plan, inputs, options=options)
     progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
     if verification.amplified:
         progress.warn(

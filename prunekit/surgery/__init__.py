@@ -9,6 +9,7 @@ __all__ = [
     "export",
     "find_culprits",
     "load_slim",
+    "prove",
     "read_slim",
     "save_slim",
     "verify",
@@ -18,4 +19,4 @@ from prunekit.surgery.apply import apply
 from prunekit.surgery.culprits import find_culprits
 from prunekit.surgery.export import Exported, export
 from prunekit.surgery.store import SLIM_FILE, SlimFile, load_slim, read_slim, save_slim
-from prunekit.surgery.verify import Verification, verify
+from prunekit.surgery.verify import Verification, prove, verify

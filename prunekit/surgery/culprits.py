@@ -15,7 +15,7 @@ from prunekit.graph import ChannelGraph, Inputs, TraceOptions
 from prunekit.plan import Plan, plan_units
 from prunekit.progress import Progress
 from prunekit.surgery.apply import apply
-from prunekit.surgery.verify import verify
+from prunekit.surgery.verify import prove
 
 _Bundle = tuple[str, ...]
 """Groups that only leave together."""
@@ -36,7 +36,7 @@ def find_culprits(
     the first and the last of them fail alone, all of them are taken to. Empty if every choice by
     itself holds.
     """
-    trial = _Trial(model, graph, plan, partial(verify, inputs=inputs, options=options))
+    trial = _Trial(model, graph, plan, partial(prove, inputs=inputs, options=options))
     kinds = _kinds(graph, plan)
     found: dict[str, str] = {}
     progress.start("find what breaks", len(kinds))

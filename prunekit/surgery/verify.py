@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Verification", "second_size", "verify"]
+__all__ = ["Verification", "prove", "second_size", "verify"]
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,6 +123,35 @@ def verify(
     return Verification(
         True, worst.max_error, worst.limit, worst.dtype, tuple(shapes), generic_error, amplifies
     )
+
+
+def prove(
+    dense: nn.Module,
+    slim: nn.Module,
+    plan: Plan,
+    inputs: Inputs,
+    *,
+    options: TraceOptions = _PLAIN,
+) -> tuple[Plan, Verification]:
+    """Verify, and return the plan as it was proven.
+
+    Where the code computes with a width in a way that the graph does not see, as in `1.0 / c`, a
+    plan that was taken for exact is not: the network without these channels computes with what is
+    left of the width, and that is what is proven then.
+
+    Raises:
+        VerificationError: neither holds.
+    """
+    try:
+        return plan, verify(dense, slim, plan, inputs, options=options)
+    except VerificationError as error:
+        if not plan.exact:
+            raise
+        inexact = replace(plan, exact=False)
+        try:
+            return inexact, verify(dense, slim, inexact, inputs, options=options)
+        except VerificationError:
+            raise error from None
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from prunekit.graph.integers import (
     Number,
     Operation,
     Size,
-    evaluate,
     leaves,
+    values_noted,
 )
 from prunekit.graph.record import record
 from tests.nets import conv
@@ -63,6 +63,8 @@ def image() -> Tensor:
         (lambda n: divmod(20, n)[0], "(20 // value3.shape[1])"),
         (lambda n: n // Size(4, HEADS), "(value3.shape[1] // body.0.num_heads)"),
         (lambda n: sum([n, n]), "(value3.shape[1] + value3.shape[1])"),
+        (lambda n: n**2, "(value3.shape[1] * value3.shape[1])"),
+        (lambda n: abs(-n), "(0 - (0 - value3.shape[1]))"),
         (max, None),
     ],
 )
@@ -75,13 +77,12 @@ def test_expressions_follow_the_arithmetic(compute, told, eight):
     assert type(result) is Size
     assert result == plain
     assert repr(result.expression) == told
-    lookup = {AXIS: 8, HEADS: 4}
-    assert evaluate(result.expression, lookup.__getitem__) == plain
+    left = compute(Size(6, AXIS, length=8))
+    assert (int(left), left.length) == (int(compute(6)), plain)
 
 
-def test_an_expression_is_evaluated_at_other_sizes(eight):
+def test_an_expression_tells_what_it_is_made_of(eight):
     expression = ((eight * 2 - 4) // Size(4, HEADS)).expression
-    assert evaluate(expression, {AXIS: 6, HEADS: 2}.__getitem__) == 4
     assert list(leaves(expression)) == [AXIS, HEADS]
     assert expression.right == HEADS
     assert Operation("*", AXIS, Number(2)) == expression.left.left
@@ -92,12 +93,16 @@ def test_an_expression_is_evaluated_at_other_sizes(eight):
     [
         lambda n: n * 0.5,
         lambda n: n / 2,
-        lambda n: n**2,
+        lambda n: n**-2,
+        lambda n: n**0,
+        lambda n: 2**n,
+        lambda n: pow(n, 2, 5),
+        lambda n: 1.0 / n,
+        np.sqrt,
         lambda n: n << 1,
         lambda n: math.ceil(n / 3),
         lambda n: np.int64(3) * n,
         lambda n: n * np.int64(3),
-        abs,
         bool,
         float,
         int,
@@ -141,7 +146,68 @@ def test_an_expression_that_only_grows_is_given_up(eight):
     deepest = eight
     while type(deepest + 1) is Size:
         deepest = deepest + 1
-    assert evaluate(deepest.expression, lambda _: 8) == deepest
+    assert len(list(leaves(deepest.expression))) == 1
+
+
+@pytest.mark.parametrize(
+    ("compute", "found"),
+    [
+        (lambda n: 1.0 / n, 1 / 6),
+        (lambda n: n**-0.5, 6**-0.5),
+        (lambda n: 2.0**n, 64.0),
+        (math.log, math.log(6)),
+        (math.isqrt, 2),
+        (np.sqrt, 6**0.5),
+        (float, 6.0),
+        (int, 6),
+        (lambda n: round(n / 4), 2),
+        (lambda n: torch.tensor(1.0).new_zeros(n).shape[0], 6),
+    ],
+)
+def test_the_code_computes_with_what_is_left(compute, found):
+    assert compute(Size(6, AXIS, length=8)) == found
+
+
+@pytest.mark.parametrize(
+    "decide",
+    [
+        lambda n: n == 8,
+        lambda n: n != 6,
+        lambda n: 8 == n,  # noqa: SIM300 (the other way round)
+        lambda n: n > 7,
+        lambda n: n >= 8,
+        lambda n: 7 < n,  # noqa: SIM300
+        lambda n: not n < 8,
+        lambda n: not n <= 7,
+        lambda n: min(n, 7) == 7,
+        lambda n: max(n, 7) is n,
+        lambda n: {8: True}[n],
+        lambda n: n in (7, 8),
+        lambda n: n - 6,
+        lambda n: n.__eq__("8") is False,
+    ],
+)
+def test_the_code_decides_by_the_length(decide):
+    assert decide(Size(6, AXIS, length=8))
+
+
+@pytest.mark.parametrize(
+    ("compute", "count"),
+    [
+        (lambda n: n * 0.5, 1),
+        (lambda n: n / n, 2),
+        (np.sqrt, 1),
+        (lambda n: np.power(n, n), 2),
+        (lambda n: n * 2 + 1, 0),
+        (lambda n: n > 2, 0),
+        (lambda n: n**2, 0),
+    ],
+)
+def test_what_is_seen_to_compute_in_floats_is_noted(compute, count, eight):
+    noted: list[Size] = []
+    with values_noted(noted.append):
+        compute(eight)
+    assert [int(size) for size in noted] == [8] * count
 
 
 def test_torch_sizes_keep_them(eight):

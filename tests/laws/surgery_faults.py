@@ -26,6 +26,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from prunekit.graph.integers import AxisSize
 from prunekit.graph.labels import Axis
 from prunekit.graph.rules import Call
 
@@ -80,14 +81,10 @@ def a_computed_width_is_not_noticed(patch: Patch) -> None:
 
 
 def a_computed_width_stays_that_of_all(patch: Patch) -> None:
-    widths = _module("graph.reference")._Widths
+    def dense(self: Any, axis: AxisSize) -> int:
+        return int(self._walked.shapes[axis.value][axis.dim])
 
-    def dense(self: Any, leaf: Any) -> int:
-        if hasattr(leaf, "dim"):
-            return int(self._walked.shapes[leaf.value][leaf.dim])
-        return int(_module("graph.counts").read_attribute(self._model, leaf))
-
-    patch.setattr(widths, "__call__", dense)
+    patch.setattr(_module("graph.reference")._Leaving, "left", dense)
 
 
 def a_kernel_is_taken_for_zero(patch: Patch) -> None:

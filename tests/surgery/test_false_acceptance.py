@@ -133,6 +133,23 @@ class ChosenByShare(Parts):
         return self.t(F.relu(self.h(x))) + self.c(F.conv2d(y, self.b.weight, layer.bias))
 
 
+class DecidedByWidth(Parts):
+    """A branch that a narrower network does not take."""
+
+    def forward(self, x):
+        y = F.relu(self.a(x))
+        y = self.b(y) * (2.0 if y.shape[1] > 13 else 3.0)
+        return self.t(F.relu(self.h(x))) + self.c(F.relu(y))
+
+
+class SmallerOfTwo(Parts):
+    """A number that is the width only of a narrower network."""
+
+    def forward(self, x):
+        y = F.relu(self.a(x))
+        return self.t(F.relu(self.h(x))) + self.c(F.relu(self.b(y) * min(y.shape[1], 14)))
+
+
 class Levels(Parts):
     """A number is where channels are split, and of how many levels an image is."""
 
@@ -159,6 +176,13 @@ def test_what_is_cut_or_chosen_by_a_width_does_not_follow_it(kind):
     assert result.model.h.out_channels == 8
     reasons = [group.reason for group in result.plan.groups if group.reason]
     assert "gets another size or another tensor when channels leave" in reasons[0]
+
+
+@pytest.mark.parametrize("kind", [DecidedByWidth, SmallerOfTwo])
+def test_what_is_decided_by_a_width_is_so_at_the_narrower_one_too(kind):
+    result = prunekit.prune(kind(), {"prune": FILTER}, IMAGE)
+    assert result.model.a.out_channels == 16
+    assert result.model.h.out_channels == 8
 
 
 def test_a_number_that_means_two_things_is_not_changed():

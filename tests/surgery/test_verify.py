@@ -14,10 +14,11 @@ from prunekit.graph import trace
 from prunekit.nets import EDSR
 from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan, plan_units
 from prunekit.score import score_groups
-from prunekit.surgery import apply, verify
+from prunekit.surgery import apply, prove, verify
 from tests.graph.test_verify import Chaotic
 from tests.nets import NETS, conv, traced
 from tests.untouched import assert_untouched, picture
+from tests.wirings.norms import LevelsByWidth, ScaledUnseen
 
 
 def planned(net: nn.Module, image: Tensor, ratio: float = 0.5) -> Plan:
@@ -228,7 +229,7 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.head(x)
-        return self.tail(y + self.gate * self.inner(y) * len(y[0]) ** -0.5)
+        return self.tail(y + self.gate * self.inner(y) * (1.0 / y.shape[1]))
 
 
 @pytest.mark.parametrize("hidden_by", ["black image", "closed gate"])
@@ -363,6 +364,30 @@ def test_every_output_is_compared(image):
     slim.register_forward_hook(lambda _m, _i, out: {**out, "bias": out["bias"] + 1})
     with pytest.raises(VerificationError, match="differs from the dense one by 1 where"):
         verify(net, slim, plan, image)
+
+
+def test_a_plan_that_is_not_exact_after_all_is_proven_as_such():
+    net, inputs, graph = traced(ScaledUnseen)
+    plan = plan_units(graph, {group.name: tuple(range(5)) for group in graph.groups})
+    slim = apply(plan, net)
+    assert plan.exact
+    proven, result = prove(net, slim, plan, inputs)
+    assert proven == replace(plan, exact=False)
+    assert result.passed
+    wrong = shifted(plan, "mid.weight", 1)
+    with pytest.raises(VerificationError, match="differs from the dense one"):
+        prove(net, apply(wrong, net), wrong, inputs)
+
+
+def test_a_plan_that_does_not_hold_either_way_is_told_as_it_was_made():
+    net, inputs, graph = traced(LevelsByWidth)
+    plan = plan_units(graph, {group.name: tuple(range(5)) for group in graph.groups})
+    slim = apply(plan, net)
+    with pytest.raises(VerificationError) as strict:
+        verify(net, slim, plan, inputs)
+    with pytest.raises(VerificationError) as caught:
+        prove(net, slim, plan, inputs)
+    assert str(caught.value) == str(strict.value)
 
 
 INEXACT = [kind for kind in NETS if kind.inexact and not kind.computes and not kind.options]

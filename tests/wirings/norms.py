@@ -9,6 +9,8 @@ __all__ = [
     "RootMeanSquare",
     "RootMeanSquareByHand",
     "ScaledByLength",
+    "ScaledByPowers",
+    "ScaledUnseen",
     "ScaledByWidth",
     "GroupNormed",
     "GroupNormedPlain",
@@ -21,6 +23,7 @@ __all__ = [
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,7 +102,25 @@ class RootMeanSquareByHand(Net):
 
 
 class ScaledByLength(Net):
-    """Divides by the root of a width, which the code asks for in a way that is not followed."""
+    """Divides by the root of a width that the code asks for by `len`."""
+
+    widths = (8, 7)
+    inexact = (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        return self.tail(F.relu(self.mid(x * len(x[0]) ** -0.5)))
+
+
+class ScaledUnseen(Net):
+    """Computes with a width where no integer is asked: a float is divided by it, or the log taken.
+
+    That it is not exact shows in the proof alone.
+    """
 
     widths = (8, 7)
     computes = True
@@ -109,8 +130,26 @@ class ScaledByLength(Net):
         self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = self.mid(self.head(x) * (1.0 / x.shape[1]))
+        return self.tail(F.relu(x) * math.log(x.shape[1]) / int(x.shape[1]))
+
+
+class ScaledByPowers(Net):
+    """A square, a root by numpy, the smaller and the larger of a width and a number, a constant."""
+
+    widths = (8, 7)
+    inexact = (8, 7)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.mid, self.tail = conv(3, 8), conv(8, 7), conv(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
-        return self.tail(F.relu(self.mid(x * len(x[0]) ** -0.5)))
+        c = x.shape[1]
+        x = self.mid(x * c**2 / float(np.sqrt(c)) + torch.full((1,), c).to(x))
+        c = x.shape[1]
+        return self.tail(torch.add(x / min(c, 64), F.relu(x), alpha=max(c, 1)))
 
 
 class LevelsByWidth(Net):
