@@ -9,6 +9,7 @@ __all__ = [
     "Literal",
     "Number",
     "Operation",
+    "Quotient",
     "Size",
     "leaves",
     "length_of",
@@ -136,8 +137,8 @@ def number_of(value: Any) -> Any:
 
 
 def length_of(value: Any) -> Any:
-    """What a `Size` is as a size; anything else is itself."""
-    return value.length if isinstance(value, Size) else value
+    """What a `Size` or `Quotient` is in the network that is run; anything else is itself."""
+    return value.length if isinstance(value, _Decided) else value
 
 
 class Literal(int):
@@ -154,31 +155,10 @@ class Literal(int):
         return int, (int(self),)
 
 
-class Size(int):
-    """An integer with the expression that it follows from.
+class _Decided:
+    """Compares by its length."""
 
-    It is printed and pickled as the plain integer. The operators + - * // %, negation and small
-    powers with other integers give a `Size` again; anything else gives what it gives for `int`.
-
-    Where a dense network is run as if channels had left, the integer is what is left, since the
-    code may compute anything with it; torch is told, and the code decides by, the `length`.
-    """
-
-    expression: Expression
-    depth: int
-    """Nested operations in the expression."""
-    length: int
-    """What it is in the network that is run; mostly the integer itself."""
-
-    def __new__(  # noqa: PYI034 (3.10 has no Self)
-        cls, value: int, expression: Expression, depth: int = 0, *, length: int | None = None
-    ) -> Size:
-        """Make the integer `value`, which follows from `expression`."""
-        size = super().__new__(cls, value)
-        size.expression = expression
-        size.depth = depth
-        size.length = int(value) if length is None else length
-        return size
+    length: Any
 
     def __eq__(self, other: object) -> Any:
         return self.length == length_of(other)
@@ -203,6 +183,33 @@ class Size(int):
 
     def __bool__(self) -> bool:
         return bool(self.length)
+
+
+class Size(_Decided, int):
+    """An integer with the expression that it follows from.
+
+    It is printed and pickled as the plain integer. The operators + - * // %, negation and small
+    powers with other integers give a `Size` again; anything else gives what it gives for `int`.
+
+    Where a dense network is run as if channels had left, the integer is what is left, since the
+    code may compute anything with it; torch is told, and the code decides by, the `length`.
+    """
+
+    expression: Expression
+    depth: int
+    """Nested operations in the expression."""
+    length: int
+    """What it is in the network that is run; mostly the integer itself."""
+
+    def __new__(  # noqa: PYI034 (3.10 has no Self)
+        cls, value: int, expression: Expression, depth: int = 0, *, length: int | None = None
+    ) -> Size:
+        """Make the integer `value`, which follows from `expression`."""
+        size = super().__new__(cls, value)
+        size.expression = expression
+        size.depth = depth
+        size.length = int(value) if length is None else length
+        return size
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, float):
@@ -247,10 +254,10 @@ class Size(int):
         return (other // self, other % self) if isinstance(other, int) else NotImplemented
 
     def __truediv__(self, other: Any) -> Any:
-        return number_of(self) / number_of(other)
+        return _divided(self, other)
 
     def __rtruediv__(self, other: Any) -> Any:
-        return other / number_of(self)
+        return _divided(other, self)
 
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if type(other) is int and 0 < other <= _LARGEST_POWER and modulus is None:
@@ -285,6 +292,43 @@ class Size(int):
     def __reduce__(self) -> tuple[type[int], tuple[int]]:
         """Pickle as a plain integer: the recording that it speaks of stays behind."""
         return int, (int(self),)
+
+
+class Quotient(_Decided, float):
+    """A `Size` divided by an integer, or the other way round.
+
+    `math.ceil` and `math.floor` make it a `Size` again; `int` and `round` give plain integers.
+    """
+
+    parts: tuple[int, int]
+    """What is divided by what."""
+    length: float
+    """What it is in the network that is run, by which the code decides."""
+
+    def __new__(cls, value: float, parts: tuple[int, int]) -> Quotient:  # noqa: PYI034
+        """Make the number `value`, which is one part over the other."""
+        quotient = super().__new__(cls, value)
+        quotient.parts = parts
+        quotient.length = length_of(parts[0]) / length_of(parts[1])
+        return quotient
+
+    def __floor__(self) -> int:
+        return self.parts[0] // self.parts[1]
+
+    def __ceil__(self) -> int:
+        return -(-self.parts[0] // self.parts[1])
+
+    def __reduce__(self) -> tuple[type[float], tuple[float]]:
+        """Pickle as a plain number."""
+        return float, (float(self),)
+
+
+def _divided(left: Any, right: Any) -> Any:
+    """Compute, and keep what was divided if both are integers."""
+    value = number_of(left) / number_of(right)
+    if isinstance(left, int) and isinstance(right, int):
+        return Quotient(value, (left, right))
+    return value
 
 
 def _combined(symbol: str, left: int, right: int) -> int:

@@ -64,6 +64,9 @@ def image() -> Tensor:
         (lambda n: n // Size(4, HEADS), "(value3.shape[1] // body.0.num_heads)"),
         (lambda n: sum([n, n]), "(value3.shape[1] + value3.shape[1])"),
         (lambda n: n**2, "(value3.shape[1] * value3.shape[1])"),
+        (lambda n: math.floor(n / 3), "(value3.shape[1] // 3)"),
+        (lambda n: math.ceil(n / 3), "(0 - ((0 - value3.shape[1]) // 3))"),
+        (lambda n: math.floor(20 / n), "(20 // value3.shape[1])"),
         (lambda n: abs(-n), "(0 - (0 - value3.shape[1]))"),
         (max, None),
     ],
@@ -92,7 +95,11 @@ def test_an_expression_tells_what_it_is_made_of(eight):
     "compute",
     [
         lambda n: n * 0.5,
-        lambda n: n / 2,
+        lambda n: n / 2.0,
+        lambda n: n / 2 + 1,
+        lambda n: int(n / 2),
+        lambda n: round(n / 3),
+        lambda n: math.sqrt(n / 2),
         lambda n: n**-2,
         lambda n: n**0,
         lambda n: 2**n,
@@ -100,7 +107,7 @@ def test_an_expression_tells_what_it_is_made_of(eight):
         lambda n: 1.0 / n,
         np.sqrt,
         lambda n: n << 1,
-        lambda n: math.ceil(n / 3),
+        lambda n: math.ceil(n * 0.3),
         lambda n: np.int64(3) * n,
         lambda n: n * np.int64(3),
         bool,
@@ -131,10 +138,10 @@ def test_a_size_is_used_like_an_integer(eight):
 
 def test_copies_keep_the_expression_and_pickles_do_not(eight):
     assert copy.deepcopy([eight])[0] is copy.copy(eight) is eight
-    for number in (eight, Literal(8)):
+    for number, plain in ((eight, int), (Literal(8), int), (eight / 1, float)):
         loaded = pickle.loads(pickle.dumps(number))  # noqa: S301 (our own)
         assert loaded == 8
-        assert type(loaded) is int
+        assert type(loaded) is plain
 
 
 def test_an_expression_that_only_grows_is_given_up(eight):
@@ -185,6 +192,9 @@ def test_the_code_computes_with_what_is_left(compute, found):
         lambda n: n in (7, 8),
         lambda n: n - 6,
         lambda n: n.__eq__("8") is False,
+        lambda n: n / 2 == 4,
+        lambda n: n / 2 > 3.5,
+        lambda n: 8 / n <= 1,
     ],
 )
 def test_the_code_decides_by_the_length(decide):
@@ -196,6 +206,7 @@ def test_the_code_decides_by_the_length(decide):
     [
         (lambda n: n * 0.5, 1),
         (lambda n: n / n, 2),
+        (lambda n: 3 / n, 1),
         (np.sqrt, 1),
         (lambda n: np.power(n, n), 2),
         (lambda n: n * 2 + 1, 0),

@@ -129,7 +129,7 @@ class ChosenByShare(Parts):
 
     def forward(self, x):
         y = F.relu(self.a(x))
-        layer = self.b if y.shape[1] / 2 > 7 else self.h
+        layer = self.b if y.shape[1] * 0.5 > 7 else self.h
         return self.t(F.relu(self.h(x))) + self.c(F.conv2d(y, self.b.weight, layer.bias))
 
 
@@ -139,6 +139,15 @@ class DecidedByWidth(Parts):
     def forward(self, x):
         y = F.relu(self.a(x))
         y = self.b(y) * (2.0 if y.shape[1] > 13 else 3.0)
+        return self.t(F.relu(self.h(x))) + self.c(F.relu(y))
+
+
+class DecidedByShare(Parts):
+    """The same by a share of it."""
+
+    def forward(self, x):
+        y = F.relu(self.a(x))
+        y = self.b(y) * (2.0 if y.shape[1] / 2 > 7 else 3.0)
         return self.t(F.relu(self.h(x))) + self.c(F.relu(y))
 
 
@@ -178,7 +187,7 @@ def test_what_is_cut_or_chosen_by_a_width_does_not_follow_it(kind):
     assert "gets another size or another tensor when channels leave" in reasons[0]
 
 
-@pytest.mark.parametrize("kind", [DecidedByWidth, SmallerOfTwo])
+@pytest.mark.parametrize("kind", [DecidedByWidth, DecidedByShare, SmallerOfTwo])
 def test_what_is_decided_by_a_width_is_so_at_the_narrower_one_too(kind):
     result = prunekit.prune(kind(), {"prune": FILTER}, IMAGE)
     assert result.model.a.out_channels == 16

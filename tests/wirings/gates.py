@@ -7,6 +7,7 @@ __all__ = [
     "GatedLinear",
     "GatedFeedForward",
     "PartsApart",
+    "PartsRounded",
     "PartialByAttribute",
     "CutBehind",
     "CutFromEnd",
@@ -24,6 +25,8 @@ __all__ = [
     "PartialInPlace",
     "RecurrentSequence",
 ]
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +100,24 @@ class PartsApart(Net):
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.head(x).chunk(2, dim=1)
         return self.tail(F.relu(self.one(a) + self.two(b)))
+
+
+class PartsRounded(Net):
+    """Two parts of a width that may be odd, cut by `math.ceil` of its half."""
+
+    widths = (8, 8, 7)
+    balanced = ((8, 8),)
+    inexact = (8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.one, self.two = conv(3, 16), conv(8, 7), conv(8, 7)
+        self.tail = conv(7, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        end = math.ceil(x.shape[1] / 2)
+        return self.tail(F.relu(self.one(x[:, :end]) + self.two(x[:, end:])))
 
 
 class PartialByAttribute(Net):
