@@ -43,6 +43,10 @@ from prunekit.train.curve import TrainingCurve
 _OUTPUT_SIZE = (1280, 720)
 """Size at which papers count, width and height, where a recipe names none."""
 
+_PATIENCE = (10_000, 4)
+"""Operators that are waited for at that size, at least, and as a multiple of those at the traced
+one: a loop over the pixels of such an image takes hours."""
+
 
 @dataclass(frozen=True, eq=False)
 class PruneResult:
@@ -209,8 +213,10 @@ def _count(
     job: _Job, networks: Mapping[str, nn.Module], scale: int, output_size: tuple[int, int]
 ) -> dict[str, Cost]:
     """Count at an output size, or at the traced one where the network takes no other."""
+    least, times = _PATIENCE
+    patience = max(least, times * job.graph.operators)
     try:
-        return stages.count(networks, scale=scale, output_size=output_size)
+        return stages.count(networks, scale=scale, output_size=output_size, at_most=patience)
     except MeasureError as error:
         height, width = job.graph.output_shapes[0][-2:]
         job.journal.warn(f"{error}; macs are stated for {width}x{height} output pixels instead")

@@ -178,13 +178,21 @@ def count(
     scale: int,
     output_size: tuple[int, int],
     with_values: bool = False,
+    at_most: int | None = None,
 ) -> dict[str, Cost]:
     """Parameters and multiply-accumulates at an output size (width, height).
 
-    Nothing is run but where values are asked for.
+    Nothing is run but where values are asked for. Raises `MeasureError` for a network that runs
+    more than `at_most` operators.
     """
     return {
-        name: measure_cost(model, scale=scale, output_size=output_size, with_values=with_values)
+        name: measure_cost(
+            model,
+            scale=scale,
+            output_size=output_size,
+            with_values=with_values,
+            at_most=at_most,
+        )
         for name, model in models.items()
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,31 @@ def test_a_network_that_takes_one_size_only_is_counted_at_that_with_a_warning(im
     assert rows == {DENSE: 2 * 144 * 27 * 16, SLIM: 144 * 27 * 16}
     assert "12x12 output pixels" in " ".join(result.report.convention)
     (warning,) = listener.warnings
+    assert warning.endswith("; macs are stated for 12x12 output pixels instead")
+
+
+class PixelByPixel(nn.Module):
+    """A recurrence over the columns of the image, as in a selective scan written in torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.again, self.tail = conv(3, 16), nn.Conv2d(16, 16, 1), conv(16, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, columns = 0.0, []
+        for column in self.head(x).split(1, dim=3):
+            state = torch.tanh(self.again(column) + state)
+            columns.append(state)
+        return self.tail(torch.cat(columns, dim=3))
+
+
+def test_a_network_that_loops_over_pixels_is_not_counted_at_a_large_size(image, monkeypatch):
+    monkeypatch.setattr(sys.modules["prunekit.pipeline.prune"], "_PATIENCE", (50, 1))
+    listener = Listener()
+    result = prunekit.prune(PixelByPixel(), SMALLEST, image, progress=listener)
+    assert {entry.name for entry in result.report.entries} == {DENSE, SLIM}
+    (warning,) = listener.warnings
+    assert "runs more than" in warning
     assert warning.endswith("; macs are stated for 12x12 output pixels instead")
 
 
