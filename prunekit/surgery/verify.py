@@ -99,7 +99,8 @@ def verify(
         VerificationError: they differ by more than rounding, or the proof would be empty.
     """
     dense, slim = unwrap(dense), unwrap(slim)
-    off = _Off(plan, _switch_off(plan, directions_of(dense)), options)
+    edits = (_switch_off(plan, directions_of(dense)), _switch_matrices_off(plan, dense))
+    off = _Off(plan, edits, options)
     worst: Difference | None = None
     shapes, amplifies = [], False
     for call in (inputs, second_size(inputs)):
@@ -159,14 +160,25 @@ class _Off:
     """How the removed channels are switched off."""
 
     plan: Plan
-    edit: Edit
+    edits: tuple[Edit, ...]
+    """To be tried in turn, until the network computes finite numbers."""
     options: TraceOptions
 
     def run(self, dense: nn.Module, inputs: Inputs, dtype: torch.dtype | None) -> list[Tensor]:
         """What the dense network computes without them."""
+        results: list[Tensor] = []
+        for edit in self.edits:
+            results = self._run(dense, inputs, dtype, edit)
+            if all(tensor.isfinite().all() for tensor in results):
+                break
+        return results
+
+    def _run(
+        self, dense: nn.Module, inputs: Inputs, dtype: torch.dtype | None, edit: Edit
+    ) -> list[Tensor]:
         try:
             if self.plan.exact:
-                return run(edited_copy(dense, self.edit, dtype), inputs, dtype)
+                return run(edited_copy(dense, edit, dtype), inputs, dtype)
             removed = {
                 tensor.name: {
                     axis: sorted(set(range(tensor.shape[axis])) - set(kept))
@@ -174,9 +186,7 @@ class _Off:
                 }
                 for tensor in self.plan.tensors
             }
-            return run_without(
-                dense, inputs, removed, edit=self.edit, dtype=dtype, options=self.options
-            )
+            return run_without(dense, inputs, removed, edit=edit, dtype=dtype, options=self.options)
         except VerificationError:
             raise
         except Exception as error:  # the model's own code can fail in any way
@@ -408,6 +418,22 @@ def _switch_off(plan: Plan, directions: Mapping[str, int]) -> Edit:
         return tensor
 
     return zero
+
+
+def _switch_matrices_off(plan: Plan, dense: nn.Module) -> Edit:
+    """An edit that zeroes what the plan removes of matrices and kernels alone.
+
+    A removed channel that no layer reads is off, whatever its scale: where the code divides by
+    one (a step of quantisation, the knots of a spline), it must not be zero.
+    """
+    zero = _switch_off(plan, directions_of(dense))
+    parameters = {name for name, _ in dense.named_parameters()}
+
+    def spare(name: str, tensor: Tensor) -> Tensor:
+        is_vector = tensor.numel() == max(tensor.shape, default=1)
+        return zero(name, tensor) if name in parameters and not is_vector else tensor
+
+    return spare
 
 
 def second_size(inputs: Inputs) -> Inputs:

@@ -291,6 +291,30 @@ def test_other_weights_of_a_network_that_amplifies_rounding_fail(chaotic, image)
         verify(chaotic, slim, plan, image)
 
 
+class Stepped(Two):
+    """Weights are rounded to multiples of a step for each channel (LSQ); or a fault: of another."""
+
+    def __init__(self, *, across: bool = False) -> None:
+        super().__init__()
+        self.step = nn.Parameter(torch.linspace(0.02, 0.05, 8).reshape(8, 1, 1, 1))
+        self.across = across
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = self.step.flip(0) if self.across and len(self.step) < 8 else self.step
+        weight = torch.round(self.head.weight / self.step) * step
+        return self.tail(torch.nn.functional.conv2d(x, weight, self.head.bias, padding=1))
+
+
+def test_scales_that_the_code_divides_by_are_not_made_zero(image):
+    dense = Stepped()
+    plan = planned(dense, image)
+    assert verify(dense, apply(plan, dense), plan, image).passed
+    wrong = Stepped(across=True)
+    plan = planned(wrong, image)
+    with pytest.raises(VerificationError, match="differs from the dense one"):
+        verify(wrong, apply(plan, wrong), plan, image)
+
+
 def test_the_proof_says_how_it_went_with_generic_weights(dense, image):
     plan = planned(dense, image)
     error = verify(dense, apply(plan, dense), plan, image).generic_error
