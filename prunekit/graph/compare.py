@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from prunekit.graph.copying import copy_with, like, tensors_of
 from prunekit.graph.precision import doubled, is_double
 from prunekit.graph.randomness import own_randomness
-from prunekit.graph.record import Inputs, call, plain
+from prunekit.graph.record import Inputs, call, plain, tensors_in
 
 _TOLERANCES = {
     torch.float16: (1e-3, 1e-5),
@@ -114,7 +114,7 @@ def _run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None) -> list[Te
     private = tree_map(lambda x: converted(x, dtype), plain(inputs))
     with torch.no_grad(), own_randomness(model):
         result = call(model, private)
-    return [x for x in tree_flatten(result)[0] if isinstance(x, Tensor)]
+    return tensors_in(result)
 
 
 def runs(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> bool:

@@ -13,11 +13,12 @@ __all__ = [
     "plain",
     "quiet_fakes",
     "record",
+    "tensors_in",
 ]
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -226,7 +227,7 @@ def _private_input(value: Any, mode: FakeTensorMode | None) -> Any:
 
 
 def _values(tape: Tape, tree: Any) -> tuple[Value, ...]:
-    return tuple(tape.value(x) for x in tree_leaves(tree) if isinstance(x, Tensor))
+    return tuple(tape.value(x) for x in tensors_in(tree))
 
 
 def _returned(model: nn.Module, tape: Tape, result: Any) -> tuple[Value, ...]:
@@ -258,6 +259,19 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
 def plain(inputs: Inputs) -> Inputs:
     """Inputs whose tensors torch finds: it knows no mappings but `dict`."""
     return dict(inputs) if isinstance(inputs, Mapping) else inputs
+
+
+def tensors_in(result: Any) -> list[Tensor]:
+    """All tensors in what a network returns, also in records and mappings that torch knows not."""
+    found: list[Tensor] = []
+    for leaf in tree_leaves(result):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif isinstance(leaf, Mapping):
+            found += tensors_in(list(leaf.values()))
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            found += tensors_in([getattr(leaf, one.name, None) for one in fields(leaf)])
+    return found
 
 
 class ModulePath:

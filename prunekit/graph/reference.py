@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from prunekit.errors import VerificationError
 from prunekit.graph.attributes import trace_attributes
@@ -28,7 +28,16 @@ from prunekit.graph.integers import AxisSize
 from prunekit.graph.labels import Axis
 from prunekit.graph.options import TraceOptions
 from prunekit.graph.precision import is_double
-from prunekit.graph.record import Inputs, ModulePath, Recording, Way, follow, plain, record
+from prunekit.graph.record import (
+    Inputs,
+    ModulePath,
+    Recording,
+    Way,
+    follow,
+    plain,
+    record,
+    tensors_in,
+)
 from prunekit.graph.rules import RULES
 from prunekit.graph.solve import Solution
 from prunekit.graph.structure import find_structure
@@ -88,7 +97,7 @@ def run_without(
     where = ModulePath(private)
     tape = _Reference(where, recording.operators, walked, leaving)
     result = follow(model, private, tensors, Way(tape, wide=wide, left=leaving.left))
-    return [x for x in tree_leaves(result) if isinstance(x, Tensor)]
+    return tensors_in(result)
 
 
 def _recorded(

@@ -18,6 +18,9 @@ from prunekit.errors import TraceError
 _QUANTISED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 """Where torch keeps the layers that it puts in the place of floating-point ones."""
 
+_FLOATING = ("FloatFunctional", "FXFloatFunctional")
+"""What a network that is to be quantised later adds and concatenates with, in floats still."""
+
 
 def refuse(model: nn.Module, inputs: Iterable[Tensor]) -> None:
     """Raise `TraceError` for what would fail in torch in ways that are hard to read."""
@@ -33,7 +36,7 @@ def refuse(model: nn.Module, inputs: Iterable[Tensor]) -> None:
             "run it once on an input, which gives them their sizes"
         )
         raise TraceError(message)
-    packed = (n for n, m in model.named_modules() if type(m).__module__.startswith(_QUANTISED))
+    packed = (n for n, m in model.named_modules() if _is_packed(m))
     for path in (*packed, *(path for path, tensor in state if tensor.is_quantized)):
         message = (
             f"{name} is quantised ({path or 'it'} holds packed integers); "
@@ -53,6 +56,11 @@ def refuse(model: nn.Module, inputs: Iterable[Tensor]) -> None:
             "there are no values; give inputs that the model could be called with"
         )
         raise TraceError(message)
+
+
+def _is_packed(module: nn.Module) -> bool:
+    kind = type(module)
+    return kind.__module__.startswith(_QUANTISED) and kind.__name__ not in _FLOATING
 
 
 @contextmanager

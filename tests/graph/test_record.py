@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import UserDict
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import pytest
@@ -142,6 +144,26 @@ def test_nested_inputs_and_outputs_are_found(image):
     assert graph.input_shapes == ((1, 3, 12, 12),)
     assert sorted(graph.output_shapes) == [(1, 3, 12, 12), (1, 8)]
     assert graph.groups == ()  # the features are an output too
+
+
+@dataclass
+class Restored:
+    """What a network returns, with its name."""
+
+    sr: Tensor
+    by: str
+
+
+def test_records_and_mappings_of_any_class_are_looked_into(image):
+    class Recorded(Two):
+        def forward(self, x: Tensor) -> object:
+            features = self.head(x)
+            return Restored(self.tail(features), "me"), UserDict(mean=features.mean(dim=(1, 2, 3)))
+
+    graph = trace(Recorded(), image)
+    assert sorted(graph.output_shapes) == [(1,), (1, 3, 12, 12)]
+    assert [group.width for group in graph.groups] == [8]
+    assert graph.verify(Recorded(), image).holds
 
 
 def test_a_network_that_keeps_tensors_of_its_forward_comes_out_untouched(image):

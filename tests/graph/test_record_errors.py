@@ -76,6 +76,21 @@ def test_quantised_networks_are_refused():
         record(slim, image())
 
 
+def test_networks_that_are_to_be_quantised_later_are_not_refused():
+    class Prepared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.body, self.tail = conv(3, 8), conv(8, 8), conv(8, 3)
+            self.enter = torch.ao.quantization.QuantStub()
+            self.adds = torch.ao.nn.quantized.FloatFunctional()
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.head(self.enter(x))
+            return self.tail(self.adds.add(x, self.body(x)))
+
+    assert record(Prepared(), image()).operators
+
+
 def test_a_cause_is_kept_for_those_who_look():
     with pytest.raises(TraceError) as caught:
         record(Net(raises), image())

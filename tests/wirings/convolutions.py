@@ -25,6 +25,7 @@ __all__ = [
     "Folded",
     "SpectralNorm",
     "EinsumPointwise",
+    "FakeQuantised",
 ]
 
 import warnings
@@ -453,3 +454,19 @@ class EinsumPointwise(Net):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.tail(F.relu(torch.einsum("nchw,oc->nohw", self.head(x), self.weight)))
+
+
+class FakeQuantised(Net):
+    """Weights and features are rounded as few bits would hold them, before they are (QAT)."""
+
+    widths = (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.body, self.tail = conv(3, 8), conv(8, 8), conv(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        features = torch.fake_quantize_per_tensor_affine(F.relu(x), 2.0**-6, 3, -500, 500)
+        weight = torch.fake_quantize_per_tensor_affine(self.body.weight, 2.0**-7, 0, -500, 500)
+        return self.tail(x + F.conv2d(features, weight, self.body.bias, padding=1))

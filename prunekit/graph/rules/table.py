@@ -26,7 +26,9 @@ _FAMILIES: Mapping[Rule, str] = {
     elementwise.same: (
         "clone contiguous detach detach_ alias lift_fresh lift_fresh_copy _to_copy to _conj "
         "_neg_view resolve_conj resolve_neg fill fill_ zero_ "
-        " requires_grad_"
+        " requires_grad_ fake_quantize_per_tensor_affine_cachemask "
+        "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams "
+        "_fake_quantize_learnable_per_tensor_affine"
     ),
     elementwise.drawn: (
         "bernoulli bernoulli_ normal_ uniform_ random_ exponential_ dropout native_dropout "
