@@ -16,8 +16,8 @@ __all__ = [
     "tensors_in",
 ]
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
@@ -59,12 +59,25 @@ class Recording:
     """Sizes with which the code computes values, as in `x * c ** -0.5`."""
     notes: tuple[str, ...] = ()
     """What the recording leaves open, a sentence each; empty for most networks."""
+    training: tuple[Operator, ...] = ()
+    """What runs in training mode, where that reads parameters that evaluation leaves alone."""
+    trained: tuple[Value, ...] = ()
+    """What it returns then."""
+
+    @property
+    def read(self) -> frozenset[int]:
+        """Values that some operator reads or that are returned, in evaluation mode."""
+        read = {v.index for operator in self.operators for v in operator.operands}
+        return frozenset(read | {value.index for value in self.outputs})
 
 
 def record(
     model: nn.Module, inputs: Inputs, *, wide: bool = False, on_values: bool = False
 ) -> Recording:
     """Run a private copy of the model in evaluation mode and write down the calls.
+
+    Parameters that evaluation does not read (a head for an auxiliary loss, branches that were
+    merged) belong with others nevertheless; where there are some, it is run in training mode too.
 
     It runs on fake tensors, which have no values; where the forward pass asks for values it is run
     again on a copy of the weights, and `Recording.notes` says so.
@@ -81,7 +94,7 @@ def record(
     """
     refuse(model, [x for x in tree_leaves(plain(inputs)) if isinstance(x, Tensor)])
     if on_values:
-        only = _attempt(model, inputs, fake=False, sizes=True, wide=wide)
+        only = _attempt(model, inputs, fake=False, sizes=True, wide=wide, training=False)
         if isinstance(only, Recording):
             return only
         raise only.as_error(model, inputs) from only.error
@@ -145,7 +158,13 @@ class _Failure:
 
 
 def _attempt(
-    model: nn.Module, inputs: Inputs, *, fake: bool, sizes: bool, wide: bool
+    model: nn.Module,
+    inputs: Inputs,
+    *,
+    fake: bool,
+    sizes: bool,
+    wide: bool,
+    training: bool = True,
 ) -> Recording | _Failure:
     """Run a private copy once, on fake or on real tensors, with or without sizes."""
     mode = FakeTensorMode(allow_non_fake_inputs=True) if fake else None
@@ -158,16 +177,16 @@ def _attempt(
     names = [name for name, _ in private.named_parameters()]
     computed: list[Expression] = []
 
+    way = Way(tape, sizes=sizes, wide=wide, fakes=mode or nullcontext())
     try:
         with values_noted(lambda size: computed.append(size.expression)):
-            way = Way(tape, sizes=sizes, wide=wide, fakes=mode or nullcontext())
             result = follow(model, private, tensors, way)
     except TraceError:
         raise
     except Exception as error:  # noqa: BLE001 (the model's own code can fail in any way)
         return _Failure(error, where.current or "its forward", tape.failed)
     outputs = _returned(model, tape, result)  # it may number tensors that no operator saw
-    return Recording(
+    recording = Recording(
         operators=tuple(tape.operators),
         shapes=tuple(tape.shapes),
         state=tape.state,
@@ -176,6 +195,27 @@ def _attempt(
         outputs=outputs,
         computed=tuple(dict.fromkeys(computed)),
     )
+    return _with_training(recording, model, private, tensors, way) if training else recording
+
+
+def _with_training(
+    recording: Recording, model: nn.Module, private: nn.Module, tensors: Inputs, way: Way
+) -> Recording:
+    """Go on in training mode if there are parameters left to read, and it reads some of them."""
+    read, tape = recording.read, way.tape
+    left = {recording.state[n].index for n in recording.parameters if n in recording.state} - read
+    if not left:
+        return recording
+    try:
+        with _followed(model, way):
+            private.train()
+            outputs = _values(tape, call(private, tensors))
+    except Exception:  # noqa: BLE001 (it may want targets, or never have been trained)
+        return recording
+    more = tuple(tape.operators[len(recording.operators) :])
+    if left.isdisjoint(value.index for operator in more for value in operator.operands):
+        return recording
+    return replace(recording, shapes=tuple(tape.shapes), training=more, trained=outputs)
 
 
 @dataclass(frozen=True)
@@ -198,18 +238,25 @@ def follow(model: nn.Module, private: nn.Module, tensors: Inputs, way: Way) -> A
     before = _named_state(private)
     tape.state = {name: tape.value(tensor) for name, tensor in before}
     tape.inputs = _values(tape, tensors)
-    with ExitStack() as stack:
-        stack.enter_context(watch(model))
-        stack.enter_context(eager(model))
-        stack.enter_context(way.fakes)
-        stack.enter_context(tape)
-        stack.enter_context(doubled() if way.wide else nullcontext())
-        stack.enter_context(Calls(tape, sizes=way.sizes, left=way.left))
+    with _followed(model, way):
         private.eval()  # some merge their weights in it
         _follow_replaced(tape, before, private)
         result = call(private, tensors)
         _follow_replaced(tape, before, private)
     return result
+
+
+@contextmanager
+def _followed(model: nn.Module, way: Way) -> Iterator[None]:
+    """Let the tape see what a private copy of the model does."""
+    with ExitStack() as stack:
+        stack.enter_context(watch(model))
+        stack.enter_context(eager(model))
+        stack.enter_context(way.fakes)
+        stack.enter_context(way.tape)
+        stack.enter_context(doubled() if way.wide else nullcontext())
+        stack.enter_context(Calls(way.tape, sizes=way.sizes, left=way.left))
+        yield
 
 
 def _follow_replaced(tape: Tape, before: list[tuple[str, Tensor]], private: nn.Module) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["Structure", "find_structure"]
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +29,7 @@ from prunekit.graph.naming import Ends, name_groups
 from prunekit.graph.record import Recording
 from prunekit.graph.rules import Axes, Contraction
 from prunekit.graph.solve import Attention, Solution, Solver
-from prunekit.graph.walk import Walk
+from prunekit.graph.walk import UNREAD, Walk
 
 _IMAGE_CHANNELS = 4
 """An input or output with more channels than RGBA is not taken for an image."""
@@ -109,7 +109,7 @@ def _solve(
         unfit = [
             (classes, reason)
             for classes, members in found
-            if (reason := _unfit(classes, members, recording, kinds)) is not None
+            if (reason := _unfit(classes, members, recording, kinds, walked.unread)) is not None
         ]
         if not unfit:
             unfit = _conflicts(recording, walked, model, solution, found)
@@ -130,9 +130,15 @@ def _marks(walked: Walk, axes: Sequence[StateAxis]) -> list[Labels]:
 
 
 def _unfit(
-    classes: Labels, members: Sequence[Member], recording: Recording, kinds: _Kinds
+    classes: Labels,
+    members: Sequence[Member],
+    recording: Recording,
+    kinds: _Kinds,
+    unread: Collection[str],
 ) -> Reason | None:
     """Why a group cannot be one, if it cannot."""
+    if all(member.tensor in unread for member in members):
+        return UNREAD
     width, image = len(members[0].indices), _image_channels(recording)
     if not any(member.tensor in recording.parameters for member in members):
         return Reason("no parameter is on it", cause="space")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Walk", "layers_in", "positions_in", "walk"]
+__all__ = ["UNREAD", "Walk", "layers_in", "positions_in", "walk"]
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from prunekit.graph.integers import AxisSize, leaves
 from prunekit.graph.labels import Facts, Labels, Reason
 from prunekit.graph.record import Recording
-from prunekit.graph.rules import Axes, Call, Contraction, Rule, apply_rule
+from prunekit.graph.rules import DRAWN_IN_TRAINING, Axes, Call, Contraction, Rule, apply_rule
+from prunekit.graph.tape import Operator
 from prunekit.graph.zeros import Zeros
+
+UNREAD = Reason("not read in evaluation mode", cause="unread")
+"""Why what nothing reads must stay: it could not be proven."""
 
 _CHANNELS = -3
 """Where the channels of an image are, with or without a batch."""
@@ -36,6 +40,8 @@ class Walk:
     """How many contractions there were after each operator."""
     reduced: Sequence[Sequence[Labels]]
     """Axes over which each operator reduces."""
+    unread: frozenset[str]
+    """Parameters and buffers that nothing reads in evaluation mode."""
 
 
 def walk(
@@ -62,31 +68,37 @@ def walk(
         if name not in positions:
             known[value.index] = state[name]
     _name_images(facts, recording, known)
-    read = {v.index for operator in recording.operators for v in operator.operands}
-    read |= {value.index for value in recording.outputs}
+    read = recording.read | {v.index for o in recording.training for v in o.operands}
     contractions: list[Contraction] = []
     counted = []
     reduced: list[Sequence[Labels]] = []
-    closed = _Opaque(opaque)
-    zeros = Zeros(known)
+    asked, zeros = _Asked(recording, known, read, layers, facts, _Opaque(opaque)), Zeros(known)
     for operator in recording.operators:
         before, noted = len(facts.reduced), len(contractions)
-        call = Call(operator, recording.shapes, known, read, layers, facts, contractions)
-        if closed.holds(operator.module):
-            outputs = call.freeze_all("module that the caller declared opaque", "opaque")
-        else:
-            outputs = apply_rule(call, rules)
-        for output, axes in zip(operator.outputs, outputs, strict=True):
-            known[output.index] = axes
+        asked(operator, rules, contractions)
         facts.reduced += zeros.summed(operator, contractions[noted:])
         counted.append(len(contractions))
         reduced.append(facts.reduced[before:])
-    for output in recording.outputs:
+    before = len(facts.reduced)
+    for operator in recording.training:
+        asked(operator, {**rules, **DRAWN_IN_TRAINING}, [])
+    del facts.reduced[before:]  # what training normalises over is not proven, and need not be
+    for output in (*recording.outputs, *recording.trained):
         for axis in known[output.index]:
             facts.freeze(axis, Reason("output of the model", cause="image"))
     _mark_computed(facts, recording, known)
     _freeze_state(facts, recording, state, read, positions)
-    return Walk(facts, known, recording.shapes, state, tuple(contractions), tuple(counted), reduced)
+    unread = frozenset(n for n, v in recording.state.items() if v.index not in recording.read)
+    return Walk(
+        facts,
+        known,
+        recording.shapes,
+        state,
+        tuple(contractions),
+        tuple(counted),
+        reduced,
+        unread,
+    )
 
 
 def positions_in(model: nn.Module) -> set[str]:
@@ -136,10 +148,34 @@ def _freeze_state(
         if name in positions:
             reason = Reason("holds positions", cause="space")
         elif value.index not in read:
-            reason = Reason("not read in evaluation mode", cause="unread")
+            reason = UNREAD
         for axis in state[name] if reason else ():
             assert reason is not None
             facts.freeze(axis, reason)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Asks the rule of an operator, and writes down the axes that it makes."""
+
+    recording: Recording
+    known: dict[int, Axes]
+    read: Collection[int]
+    layers: Collection[str]
+    facts: Facts
+    closed: _Opaque
+
+    def __call__(
+        self, operator: Operator, rules: Mapping[str, Rule], costs: list[Contraction]
+    ) -> None:
+        shapes = self.recording.shapes
+        call = Call(operator, shapes, self.known, self.read, self.layers, self.facts, costs)
+        if self.closed.holds(operator.module):
+            outputs = call.freeze_all("module that the caller declared opaque", "opaque")
+        else:
+            outputs = apply_rule(call, rules)
+        for output, axes in zip(operator.outputs, outputs, strict=True):
+            self.known[output.index] = axes
 
 
 class _Known(dict[int, "Axes"]):

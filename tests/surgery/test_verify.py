@@ -324,18 +324,50 @@ def test_the_proof_says_how_it_went_with_generic_weights(dense, image):
 
 def test_a_branch_of_training_that_breaks_is_found(image):
     class Aided(Two):
-        def __init__(self) -> None:
-            super().__init__()
-            self.aid = conv(8, 3)
-
         def forward(self, x: Tensor) -> Tensor:
             y = self.head(x)
-            return self.tail(y) + self.aid(y) if self.training else self.tail(y)
+            return self.tail(y.reshape(-1, 8, *y.shape[2:]) if self.training else y)
 
     net = Aided()
     plan = planned(net, image)
     with pytest.raises(VerificationError, match="in training mode"):
         verify(net, apply(plan, net), plan, image)
+
+
+@pytest.mark.parametrize("kind", ["AuxiliaryHead", "BranchesOfTraining"])
+def test_what_is_read_in_training_alone_follows(kind):
+    torch.manual_seed(5)
+    net = next(one for one in NETS if one.__name__ == kind)()
+    for module in net.modules():
+        module.p = 0.0  # of dropout
+    image = torch.rand(2, 3, 6, 6)
+    plan = planned(net, image)
+    slim = apply(plan, net)
+    assert verify(net, slim, plan, image).passed
+    for tensor in plan.tensors:
+        value = dict((*net.named_parameters(), *net.named_buffers()))[tensor.name]
+        for axis, kept in tensor.kept.items():
+            gone = [i for i in range(value.shape[axis]) if i not in kept]
+            value.data.index_fill_(axis, torch.tensor(gone), 0)
+    torch.testing.assert_close(net.train()(image), slim.train()(image))
+
+
+def test_training_that_wants_more_than_an_image_is_not_followed(image):
+    class WithTarget(Two):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = conv(8, 3)
+
+        def forward(self, x: Tensor, target: Tensor | None = None) -> Tensor:
+            x = self.head(x)
+            return (self.other(x) - target).abs() if self.training else self.tail(x)
+
+    net = WithTarget()
+    plan = planned(net, image)
+    assert verify(net, apply(plan, net), plan, image).passed
+    assert {frozen.tensor for frozen in trace(net, image).frozen if frozen.axis < 2} >= {
+        "other.weight"
+    }
 
 
 def test_networks_of_half_precision_are_proven(image):

@@ -24,6 +24,8 @@ __all__ = [
     "PositionEmbedded",
     "DistilledAlike",
     "LayerAttention",
+    "AuxiliaryHead",
+    "BranchesOfTraining",
 ]
 
 from typing import Any
@@ -435,3 +437,39 @@ class LayerAttention(Net):
         share = torch.bmm(flat, flat.transpose(1, 2)).mul(1e-3).softmax(dim=-1)
         mixed = torch.bmm(share, flat).view(n, k, c, h, w) + maps
         return self.tail(F.relu(self.fuse(mixed.view(n, k * c, h, w))))
+
+
+class AuxiliaryHead(Net):
+    """A second output for a loss in training: it reads the features, its inner layer stays."""
+
+    widths = (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(8, 3)
+        self.aux = nn.Sequential(
+            conv(8, 6), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(0.1), conv(6, 3)
+        )
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.head(x)
+        if self.training:
+            return self.tail(x), self.aux(x)
+        return self.tail(x)
+
+
+class BranchesOfTraining(Net):
+    """Three branches in training, in evaluation the layer that they were merged into (RepVGG)."""
+
+    widths = (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(8, 3)
+        self.wide, self.narrow, self.norm = conv(8, 8), point(8, 8), nn.BatchNorm2d(8)
+        self.merged = conv(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        y = self.wide(x) + self.norm(self.narrow(x)) if self.training else self.merged(x)
+        return self.tail(F.relu(y) + x)

@@ -8,7 +8,7 @@ CONTRIBUTING.md adds a rule, step by step.
 
 from __future__ import annotations
 
-__all__ = ["RULES", "apply_rule"]
+__all__ = ["DRAWN_IN_TRAINING", "RULES", "apply_rule"]
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -142,6 +142,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     | {"torchvision.deform_conv2d": contraction.deformable_convolution}
 )
 """Rule of every operator that is not element-wise, by its name without overload."""
+
+DRAWN_IN_TRAINING: Mapping[str, Rule] = MappingProxyType(
+    {name: elementwise.same for name, rule in RULES.items() if rule is elementwise.drawn}
+)
+"""In training it matters to nobody which channel gets which random numbers, as in dropout."""
 
 
 def apply_rule(call: Call, rules: Mapping[str, Rule] = RULES) -> Sequence[Axes]:
