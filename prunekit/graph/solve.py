@@ -48,8 +48,8 @@ class Solver:
 
     A frozen slot of a product freezes its index of every factor; a product with one free factor
     left is an equality. A product that keeps several free factors is a choice: of an attention
-    the caller chooses, else the widest factor may shrink, such as the channels within the groups
-    of a grouped convolution; the others stay.
+    the caller chooses, else the widest factor of which one index can leave may shrink, such as the
+    channels within the groups of a grouped convolution; the others stay.
     """
 
     def __init__(self, facts: Facts, attention: Attention = "head_dim") -> None:
@@ -124,19 +124,32 @@ class Solver:
             classes = [self._classes[factor] for factor in product.factors]
             factors = [factor for factor in classes if free[factor].any()]
             if len(factors) > 1:  # otherwise an earlier choice left no other
-                chosen = max(range(len(factors)), key=lambda i: (len(factors[i]), i))
+                alone = _leave_alone(self._classes[product.slots])
+                able = [a for a, factor in zip(alone, classes, strict=True) if free[factor].any()]
+                sizes = [len(factor) for factor in factors]
+                chosen = max(range(len(factors)), key=lambda i: (able[i], sizes[i], i))
                 stays = np.concatenate([f for i, f in enumerate(factors) if i != chosen])
                 stays = stays[free[stays]]
                 free[stays] = False
-                self.freeze(stays, _declined(product, "widest"))
+                widest = sizes[chosen] == max(sizes)
+                self.freeze(stays, _declined(product, "widest" if widest else "able"))
 
 
-def _declined(product: Product, chosen: Attention | Literal["widest"]) -> Reason:
+def _leave_alone(slots: Labels) -> list[bool]:
+    """For every factor whether an index of it can leave without taking all slots along.
+
+    It cannot where the slots are the same along it, as the places of a window of one channel are.
+    """
+    return [not (slots == slots.take([0], axis=axis)).all() for axis in range(slots.ndim - 1)]
+
+
+def _declined(product: Product, chosen: Attention | Literal["widest", "able"]) -> Reason:
     words = {
         "head_dim": "the width of the heads may shrink",
         "heads": "the number of heads may shrink",
         "off": "attention is left whole",
         "widest": "the widest may shrink",
+        "able": "the one that can leave index by index may shrink",
     }
     widths = " x ".join(str(len(factor)) for factor in product.factors)
     text = f"{product.reason.text} ({widths}), of which {words[chosen]}"

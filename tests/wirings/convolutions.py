@@ -26,6 +26,7 @@ __all__ = [
     "SpectralNorm",
     "EinsumPointwise",
     "FakeQuantised",
+    "Reassembled",
 ]
 
 import warnings
@@ -470,3 +471,21 @@ class FakeQuantised(Net):
         features = torch.fake_quantize_per_tensor_affine(F.relu(x), 2.0**-6, 3, -500, 500)
         weight = torch.fake_quantize_per_tensor_affine(self.body.weight, 2.0**-7, 0, -500, 500)
         return self.tail(x + F.conv2d(features, weight, self.body.bias, padding=1))
+
+
+class Reassembled(Net):
+    """A kernel for every pixel over the places of a window, of which are more than channels."""
+
+    widths = (7, 5)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 5), conv(5, 3)
+        self.down, self.kernel = point(5, 7), conv(7, 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        n, c, h, w = x.shape
+        kernel = self.kernel(F.relu(self.down(x))).softmax(dim=1)
+        places = F.unfold(x, 3, padding=1).view(n, c, -1, h, w)
+        return self.tail(torch.einsum("nkhw,nckhw->nchw", kernel, places))
