@@ -315,6 +315,30 @@ def test_scales_that_the_code_divides_by_are_not_made_zero(image):
         verify(wrong, apply(plan, wrong), plan, image)
 
 
+class Hashed(nn.Module):
+    """Pixels are put in buckets by random rotations of their channels (NLSN)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        pixels = x.flatten(2).transpose(1, 2)
+        rotations = torch.randn(1, x.shape[1], 4, dtype=x.dtype)
+        bucket = torch.cat([pixels @ rotations, -(pixels @ rotations)], dim=-1).argmax(dim=-1)
+        return self.tail(x * bucket.reshape(len(x), 1, *x.shape[2:]))
+
+
+def test_random_numbers_are_drawn_for_the_channels_that_stay(image):
+    dense = Hashed()
+    plan = planned(dense, image)
+    assert verify(dense, apply(plan, dense), plan, image).passed
+    wrong = shifted(plan, "tail.weight", 1)
+    with pytest.raises(VerificationError, match="differs from the dense one"):
+        verify(dense, apply(wrong, dense), wrong, image)
+
+
 def test_the_proof_says_how_it_went_with_generic_weights(dense, image):
     plan = planned(dense, image)
     error = verify(dense, apply(plan, dense), plan, image).generic_error

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["drawn", "escaped", "fixed", "like", "made", "nothing", "pointwise", "same", "unknown"]
+__all__ = [
+    "drawn",
+    "escaped",
+    "fixed",
+    "like",
+    "made",
+    "noise",
+    "nothing",
+    "pointwise",
+    "same",
+    "unknown",
+]
 
 from collections.abc import Sequence
 
@@ -42,6 +53,14 @@ def made(call: Call) -> Sequence[Axes]:
     name = "size" if call.has_argument("size") else None
     given = call.argument(name) if name else call.result
     return [tuple(call.made(size) for size in given)]
+
+
+def noise(call: Call) -> Sequence[Axes]:
+    """Random numbers that are made, such as the rotations of a hash: others if there are fewer."""
+    (axes,) = made(call)
+    for axis in axes:
+        call.reduce(axis)
+    return [axes]
 
 
 def escaped(call: Call) -> Sequence[Axes]:

@@ -36,9 +36,10 @@ _FAMILIES: Mapping[Rule, str] = {
     ),
     elementwise.like: "zeros_like ones_like empty_like full_like",
     elementwise.made: (
-        "zeros ones empty full rand randn randint new_zeros new_ones new_empty new_full "
+        "zeros ones empty full randint new_zeros new_ones new_empty new_full "
         "empty_strided new_empty_strided empty_permuted"
     ),
+    elementwise.noise: "rand randn",
     elementwise.fixed: "arange linspace logspace scalar_tensor eye tril_indices triu_indices",
     elementwise.escaped: "item",
     elementwise.nothing: (
