@@ -11,6 +11,7 @@ __all__ = [
     "Operation",
     "Quotient",
     "Size",
+    "comparisons_to",
     "leaves",
     "length_of",
     "number_of",
@@ -126,6 +127,21 @@ def values_noted(note: Callable[[Size], object]) -> Iterator[None]:
         _NOTE.reset(token)
 
 
+_COMPARED: ContextVar[list[tuple[Expression, Expression]] | None] = ContextVar(
+    "_COMPARED", default=None
+)
+
+
+@contextmanager
+def comparisons_to(pairs: list[tuple[Expression, Expression]]) -> Iterator[None]:
+    """Append what of two sizes that the code compares, and that are equal, they follow from."""
+    token = _COMPARED.set(pairs)
+    try:
+        yield
+    finally:
+        _COMPARED.reset(token)
+
+
 def number_of(value: Any) -> Any:
     """What a `Size` is as a value; anything else is itself."""
     if not isinstance(value, Size):
@@ -210,6 +226,18 @@ class Size(_Decided, int):
         size.depth = depth
         size.length = int(value) if length is None else length
         return size
+
+    def __eq__(self, other: object) -> bool:
+        equal = bool(self.length == length_of(other))
+        pairs = _COMPARED.get() if equal else None
+        if pairs is not None and isinstance(other, Size):
+            pairs.append((self.expression, other.expression))
+        return equal
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = _Decided.__hash__
 
     def __add__(self, other: Any) -> Any:
         if isinstance(other, float):

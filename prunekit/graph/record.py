@@ -34,7 +34,7 @@ from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.calls import Calls
 from prunekit.graph.copying import clone_model, fake_copy, tensors_of
 from prunekit.graph.eager import eager, quiet_fakes
-from prunekit.graph.integers import AxisSize, Expression, values_noted
+from prunekit.graph.integers import AxisSize, Expression, comparisons_to, values_noted
 from prunekit.graph.precision import doubled
 from prunekit.graph.refuse import refuse, watch
 from prunekit.graph.tape import Operator, Tape, Value
@@ -57,6 +57,8 @@ class Recording:
     outputs: tuple[Value, ...]
     computed: tuple[Expression, ...] = ()
     """Sizes with which the code computes values, as in `x * c ** -0.5`."""
+    compared: tuple[tuple[Expression, Expression], ...] = ()
+    """Sizes that the code found to be equal, as in `assert c == self.dim`."""
     notes: tuple[str, ...] = ()
     """What the recording leaves open, a sentence each; empty for most networks."""
     training: tuple[Operator, ...] = ()
@@ -176,10 +178,12 @@ def _attempt(
     tape = Tape(where)
     names = [name for name, _ in private.named_parameters()]
     computed: list[Expression] = []
+    compared: list[tuple[Expression, Expression]] = []
 
     way = Way(tape, sizes=sizes, wide=wide, fakes=mode or nullcontext())
     try:
-        with values_noted(lambda size: computed.append(size.expression)):
+        noted = values_noted(lambda size: computed.append(size.expression))
+        with noted, comparisons_to(compared):
             result = follow(model, private, tensors, way)
     except TraceError:
         raise
@@ -194,6 +198,7 @@ def _attempt(
         inputs=tape.inputs,
         outputs=outputs,
         computed=tuple(dict.fromkeys(computed)),
+        compared=tuple(dict.fromkeys(compared)),
     )
     return _with_training(recording, model, private, tensors, way) if training else recording
 

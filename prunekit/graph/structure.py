@@ -71,7 +71,7 @@ def find_structure(
         groups=groups,
         frozen=tuple(find_frozen(axes, solution)),
         terms=terms_of(walked.contractions, lengths),
-        fields=_fields(walked, model, lengths, agreement),
+        fields=_fields(recording, walked, model, lengths, agreement),
         balances=tuple(names for names in agreement.balances if len(names) > 1),
         rules=agreement.rules,
         output_axes=_output_axes(walked),
@@ -260,12 +260,16 @@ def _ends(found: Found, contractions: Sequence[Contraction], solution: Solution)
 
 
 def _fields(
-    walked: Walk, model: nn.Module, lengths: LengthReader, agreement: Agreement
+    recording: Recording,
+    walked: Walk,
+    model: nn.Module,
+    lengths: LengthReader,
+    agreement: Agreement,
 ) -> tuple[SizeField, ...]:
     """Attributes that really hold the length that was seen, and that may change."""
     modules = dict(model.named_modules())
     fields = {}
-    for (module, attribute), axis in walked.facts.sizes.items():
+    for (module, attribute), axis in {**_compared(recording, walked), **walked.facts.sizes}.items():
         if axis is None or read_attribute(model, Attribute(module, attribute)) != len(axis):
             continue
         length = lengths.of(axis)
@@ -276,6 +280,18 @@ def _fields(
     for found, length in agreement.attributes.items():
         fields[found.module, found.path] = SizeField(found.module, found.path, length)
     return tuple(fields.values())
+
+
+def _compared(recording: Recording, walked: Walk) -> dict[tuple[str, str], Axis]:
+    """Axes whose length the code compares with an attribute, by that."""
+    found: dict[tuple[str, str], Axis] = {}
+    for pair in recording.compared:
+        for one, other in (pair, pair[::-1]):
+            if isinstance(one, Attribute) and isinstance(other, AxisSize):
+                axis = walked.known[other.value][other.dim]
+                if axis is not None:
+                    found.setdefault((one.module, one.path), axis)
+    return found
 
 
 _LAYER_SIZES: tuple[tuple[type | tuple[type, ...], str, int], ...] = (

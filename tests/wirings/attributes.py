@@ -12,6 +12,7 @@ __all__ = [
     "PairOfSizes",
     "SharedOptions",
     "SlottedRecord",
+    "AssertedWidths",
 ]
 
 from dataclasses import dataclass
@@ -192,3 +193,23 @@ class HalvedTotal(Net):
         n, _, h, w = x.shape
         x = self.head(x).reshape(n, (self.total - 3) // 2, h, w)
         return self.tail(F.relu(self.mid(x)))
+
+
+class AssertedWidths(Net):
+    """Widths that the code only compares: they follow, or the slim network fails its own check."""
+
+    widths = (9, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_channels, self.sizes = 8, {"hidden": 9}
+        self.head, self.mid, self.tail = conv(3, 8), conv(8, 9), conv(9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        assert x.shape[1] == self.in_channels
+        x = F.relu(self.mid(x))
+        if x.size(1) != self.sizes["hidden"]:
+            message = "features of another width than promised"
+            raise ValueError(message)
+        return self.tail(x)
