@@ -19,7 +19,7 @@ _STOPS = (nn.Module, torch.Tensor, type)
 """What is traced under its own name, or not at all."""
 
 
-_TRACED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+_TRACED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Transformer)
 """Layers of torch whose own code computes with their sizes."""
 
 

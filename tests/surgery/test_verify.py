@@ -376,6 +376,28 @@ def test_what_is_read_in_training_alone_follows(kind):
     torch.testing.assert_close(net.train()(image), slim.train()(image))
 
 
+class Translated(nn.Module):
+    """Torch's own encoder and decoder, which check the width of what they are given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.tail = conv(3, 8), conv(8, 3)
+        self.body = nn.Transformer(8, 2, 1, 1, 12, dropout=0.0, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.head(x)
+        pixels = x.flatten(2).transpose(1, 2)
+        return self.tail(self.body(pixels, pixels.flip(1)).transpose(1, 2).reshape(x.shape))
+
+
+def test_the_width_that_a_transformer_of_torch_checks_follows(image):
+    net = Translated()
+    plan = planned(net, image)
+    slim = apply(plan, net)
+    assert (net.body.d_model, slim.body.d_model) == (8, 4)
+    assert verify(net, slim, plan, image).passed
+
+
 def test_training_that_wants_more_than_an_image_is_not_followed(image):
     class WithTarget(Two):
         def __init__(self) -> None:
