@@ -211,7 +211,7 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
         if func._schema.is_mutable:  # noqa: SLF001 (torch keeps schemas private)
             raise _unprovable(operator)
         if operator.name in _NOISE:
-            return self._drawn(operator, func, arguments)
+            return self._drawn(number, func, arguments)
         if operator.name.startswith(_ATTENTION) and not self._attends_to_leaving(operator):
             return called(func, self._rescaled(operator, func, arguments))
         written = [*operator.arguments, *[None] * (len(arguments) - len(operator.arguments))]
@@ -231,13 +231,14 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise _unprovable(operator) from error
 
-    def _drawn(self, operator: Operator, func: OpOverload, arguments: Sequence[Any]) -> Any:
+    def _drawn(self, number: int, func: OpOverload, arguments: Sequence[Any]) -> Any:
         """Draw as many random numbers as the slim network does, for the channels that stay."""
-        kept = self._leaving.kept(self._walked.known[operator.outputs[0].index])
+        value = self._operators[number].outputs[0]
+        kept = self._leaving.kept(self._walked.known[value.index])
         shape = list(arguments[0])
         fewer = [len(kept[d]) if d in kept else size for d, size in enumerate(shape)]
-        drawn = _called(func, [fewer, *arguments[1:]])
-        return self._spread(drawn.new_zeros(shape), drawn, iter([(operator.outputs[0], 0)]))
+        drawn = called(func, [fewer, *arguments[1:]])
+        return self._spread(number, drawn.new_zeros(shape), drawn, iter([(value, 0)]))
 
     def _multiplies_queries(self, operator: Operator) -> bool:
         """Whether it is queries times keys, scaled before by the root of the width of all channels.
