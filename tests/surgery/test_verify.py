@@ -15,6 +15,7 @@ from prunekit.nets import EDSR
 from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan, plan_units
 from prunekit.score import score_groups
 from prunekit.surgery import apply, prove, verify
+from prunekit.surgery.apply import rebuild
 from tests.graph.test_verify import Chaotic
 from tests.nets import NETS, conv, traced
 from tests.untouched import assert_untouched, picture
@@ -138,7 +139,7 @@ def test_a_slim_network_that_is_not_finite_fails(dense, image):
 
 def test_a_slim_network_that_does_not_run_fails_with_its_own_words(dense, image):
     plan = planned(dense, image)
-    forgotten = apply(replace(plan, attributes=()), dense)
+    forgotten = rebuild(replace(plan, attributes=()), dense)
     forgotten.head[0].weight = nn.Parameter(forgotten.head[0].weight[:3].detach())
     with pytest.raises(VerificationError, match=r"the slim network does not run \(RuntimeError: "):
         verify(dense, forgotten, plan, image)
@@ -311,7 +312,7 @@ def test_scales_that_the_code_divides_by_are_not_made_zero(image):
     assert verify(dense, apply(plan, dense), plan, image).passed
     wrong = Stepped(across=True)
     plan = planned(wrong, image)
-    with pytest.raises(VerificationError, match="differs from the dense one"):
+    with pytest.raises(VerificationError, match="same operators twice|differs from the dense one"):
         verify(wrong, apply(plan, wrong), plan, image)
 
 
