@@ -312,7 +312,7 @@ def test_scales_that_the_code_divides_by_are_not_made_zero(image):
     assert verify(dense, apply(plan, dense), plan, image).passed
     wrong = Stepped(across=True)
     plan = planned(wrong, image)
-    with pytest.raises(VerificationError, match="same operators twice|differs from the dense one"):
+    with pytest.raises(VerificationError, match=r"same operators twice|differs from the dense one"):
         verify(wrong, apply(plan, wrong), plan, image)
 
 
