@@ -68,7 +68,8 @@ def walk(
         if name not in positions:
             known[value.index] = state[name]
     _name_images(facts, recording, known)
-    read = recording.read | {v.index for o in recording.training for v in o.operands}
+    in_evaluation = recording.read
+    read = in_evaluation | {v.index for o in recording.training for v in o.operands}
     contractions: list[Contraction] = []
     counted = []
     reduced: list[Sequence[Labels]] = []
@@ -88,7 +89,7 @@ def walk(
             facts.freeze(axis, Reason("output of the model", cause="image"))
     _mark_computed(facts, recording, known)
     _freeze_state(facts, recording, state, read, positions)
-    unread = frozenset(n for n, v in recording.state.items() if v.index not in recording.read)
+    unread = frozenset(n for n, v in recording.state.items() if v.index not in in_evaluation)
     return Walk(
         facts,
         known,
