@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-__all__ = ["CurveRecorder", "TrainingCurve"]
+__all__ = ["CurveRecorder", "TrainingCurve", "ValidationPoint"]
 
-import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from prunekit.train.options import TrainOptions
 
 _POINTS = 50
+
+
+@dataclass(frozen=True)
+class ValidationPoint:
+    """What a look at the held-out images found."""
+
+    step: int
+    """Steps that were done."""
+    psnr_y: float
+    """Mean over the images in dB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +32,17 @@ class TrainingCurve:
     steps: tuple[int, ...]  # steps done at each point; the last one is all of them
     loss: tuple[float, ...]  # mean over the steps of the point, distillation included
     learning_rate: tuple[float, ...]  # of the last step of the point
-    seconds: float  # whole training
+    seconds: float  # whole training, all its sittings together
     images: int  # that patches were cut from
     batch_size: int
     patch_size: int  # side of an LR patch in pixels
+    validation: tuple[ValidationPoint, ...] = ()
+    out_of_time: bool = False  # the budget of time was over before the steps were
 
 
 @dataclass
 class CurveRecorder:
-    """Gathers a `TrainingCurve` while training goes on; its clock starts when it is made."""
+    """Gathers a `TrainingCurve` while training goes on."""
 
     options: TrainOptions
     images: int
@@ -37,26 +50,56 @@ class CurveRecorder:
     _loss: list[float] = field(default_factory=list)
     _learning_rate: list[float] = field(default_factory=list)
     _pending: list[float] = field(default_factory=list)
-    _started: float = field(default_factory=time.perf_counter)
+    _validation: list[ValidationPoint] = field(default_factory=list)
 
     def add(self, step: int, loss: float, learning_rate: float) -> None:
         """Note a step, counted from 0."""
         self._pending.append(loss)
         done = step + 1
         if done % max(1, self.options.steps // _POINTS) == 0 or done == self.options.steps:
-            self._steps.append(done)
-            self._loss.append(fmean(self._pending))
-            self._learning_rate.append(learning_rate)
-            self._pending.clear()
+            self._close(done, learning_rate)
 
-    def curve(self) -> TrainingCurve:
+    def add_validation(self, point: ValidationPoint) -> None:
+        """Note a look at the held-out images."""
+        self._validation.append(point)
+
+    def end(self, step: int, learning_rate: float) -> None:
+        """Training ended early, after this step."""
+        if self._pending:
+            self._close(step + 1, learning_rate)
+
+    def curve(self, *, seconds: float, out_of_time: bool) -> TrainingCurve:
         """Return what was noted so far."""
         return TrainingCurve(
             steps=tuple(self._steps),
             loss=tuple(self._loss),
             learning_rate=tuple(self._learning_rate),
-            seconds=time.perf_counter() - self._started,
+            seconds=seconds,
             images=self.images,
             batch_size=self.options.batch_size,
             patch_size=self.options.patch_size,
+            validation=tuple(self._validation),
+            out_of_time=out_of_time,
         )
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as JSON keeps it."""
+        return {
+            "steps": self._steps,
+            "loss": self._loss,
+            "learning_rate": self._learning_rate,
+            "pending": self._pending,
+            "validation": [[point.step, point.psnr_y] for point in self._validation],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._steps, self._loss = list(state["steps"]), list(state["loss"])
+        self._learning_rate, self._pending = list(state["learning_rate"]), list(state["pending"])
+        self._validation = [ValidationPoint(step, psnr) for step, psnr in state["validation"]]
+
+    def _close(self, done: int, learning_rate: float) -> None:
+        self._steps.append(done)
+        self._loss.append(fmean(self._pending))
+        self._learning_rate.append(learning_rate)
+        self._pending.clear()

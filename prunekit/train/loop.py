@@ -2,27 +2,67 @@
 
 from __future__ import annotations
 
-__all__ = ["finetune"]
+__all__ = ["Session", "finetune"]
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
-from accelerate import Accelerator
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from prunekit.data.pairs import ImagePair
 from prunekit.data.patches import Patches
-from prunekit.errors import TrainError
-from prunekit.measure.mode import in_mode, placement
 from prunekit.progress import Progress
-from prunekit.train.curve import CurveRecorder, TrainingCurve
-from prunekit.train.losses import LOSSES
+from prunekit.train.checkpoint import CheckpointFolder
+from prunekit.train.curve import CurveRecorder, TrainingCurve, ValidationPoint
+from prunekit.train.hooks import TrainHook
+from prunekit.train.log import StepLog
 from prunekit.train.options import TrainOptions
 from prunekit.train.schedule import learning_rate_at
+from prunekit.train.state import Identity, restore, snapshot
+from prunekit.train.trainer import Trainer, ready
+from prunekit.train.validate import Validation
+
+_MINUTE = 60.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a training has beside network, images and settings."""
+
+    hooks: Sequence[TrainHook] = ()
+    matches: Sequence[str] = ()
+    """Modules that feature affinities are compared at."""
+    validation: Validation | None = None
+    folder: Path | None = None
+    """For checkpoints and the log of steps. A training goes on from the newest one in there."""
+
+
+@dataclass
+class _Course:
+    """Where a training stands."""
+
+    trainer: Trainer
+    patches: Patches
+    recorder: CurveRecorder
+    identity: Identity
+    session: Session
+    checkpoints: CheckpointFolder | None
+    log: StepLog | None
+    started: float
+    done: int = 0
+    """Steps."""
+    before: float = 0.0
+    """Seconds of earlier sittings."""
+    learning_rate: float = 0.0
+    score: dict[str, float] = field(default_factory=dict)
+    """Of the newest look at the held-out images."""
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self.started
 
 
 def finetune(
@@ -34,192 +74,169 @@ def finetune(
     seed: int,
     device: torch.device,
     progress: Progress,
+    session: Session | None = None,
 ) -> TrainingCurve:
-    """Train a network in place with Adam on random patches; the same seed gives the same weights.
+    """Train a network in place on random patches; the same seed gives the same weights.
 
     The parameters that require a gradient are trained, in training mode. Afterwards the network
     has the modes it came with, no gradients, and stands on `device`, as does the teacher, which
     is given if and only if `options.distill` is. Under `accelerate launch` every process takes
-    its share of a batch, and its own device. Raises `TrainError` if the loss or a weight stops
-    being finite, and `DataError` for an image smaller than a patch.
+    its share of a batch, and its own device.
+
+    With a folder it writes checkpoints, from which a training that was killed goes on to the same
+    bits (on a CPU; on a GPU as far as its kernels are deterministic).
+
+    Raises:
+        TrainError: the loss or a weight stops being finite, the network fails, or the folder
+            holds the checkpoints of another training.
+        DataError: an image is smaller than a patch.
     """
+    session = session or Session()
     patches = Patches(pairs, patch_size=options.patch_size, seed=seed)
-    with _trainer(model, teacher, options, seed=seed, device=device) as trainer:
-        recorder = CurveRecorder(options, images=len(pairs))
+    with ready(
+        model,
+        teacher,
+        options,
+        seed=seed,
+        device=device,
+        hooks=session.hooks,
+        matches=session.matches,
+    ) as trainer:
+        course = _begin(trainer, patches, options, session, seed=seed, progress=progress)
         progress.start("fine-tune", options.steps)
-        for step in range(options.steps):
-            learning_rate = trainer.set_learning_rate(step)
-            lr, hr = patches.sample(step, trainer.share())
-            loss = trainer.update(step, lr, hr)
-            recorder.add(step, loss, learning_rate)
-            progress.advance(loss=loss, learning_rate=learning_rate)
+        for _ in range(course.done):
+            progress.advance()
+        out_of_time = _run(course, options, progress)
         trainer.check_weights()
-    curve = recorder.curve()
-    progress.finish(f"loss {curve.loss[0]:.4f} to {curve.loss[-1]:.4f}")
+        if trainer.average is not None:
+            trainer.average.finish()
+        for hook in session.hooks:
+            hook.at_stage_end(trainer.inner)
+        if course.log is not None:
+            trainer.processes.first_does(course.log.flush)
+    curve = course.recorder.curve(seconds=course.seconds, out_of_time=out_of_time)
+    ended = f", out of time after {course.done} steps" if out_of_time else ""
+    progress.finish(f"loss {curve.loss[0]:.4f} to {curve.loss[-1]:.4f}{ended}")
     return curve
 
 
-@dataclass(frozen=True)
-class _Trainer:
-    """What one step of training needs; its methods are the parts of a step."""
-
-    model: nn.Module  # as accelerate wraps it
-    teacher: nn.Module | None
-    parameters: tuple[nn.Parameter, ...]  # those that are trained
-    optimizer: torch.optim.Optimizer
-    accelerator: Accelerator
-    options: TrainOptions
-    device: torch.device
-    dtype: torch.dtype
-
-    def set_learning_rate(self, step: int) -> float:
-        learning_rate = learning_rate_at(step, self.options)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        return learning_rate
-
-    def share(self) -> range:
-        """Return the indices into a batch that this process takes."""
-        processes = self.accelerator.num_processes
-        return range(self.accelerator.process_index, self.options.batch_size, processes)
-
-    def update(self, step: int, lr: Tensor, hr: Tensor) -> float:
-        """Take one step of the optimizer and return the loss before it."""
-        loss = self._loss(lr.to(self.device, self.dtype), hr.to(self.device, self.dtype))
-        value = self._checked(step, loss)
-        self.accelerator.backward(loss)
-        if self.options.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.parameters, self.options.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return value
-
-    def check_weights(self) -> None:
-        """Refuse weights that the last step ruined, which no later loss would show."""
-        if not all(torch.isfinite(parameter).all() for parameter in self.parameters):
-            raise TrainError(_diverged("a weight", self.options.steps, self.options))
-
-    def _loss(self, lr: Tensor, hr: Tensor) -> Tensor:
-        sr = self._super_resolve(lr)
-        _check_shape(sr, lr, hr)
-        loss = LOSSES[self.options.loss](sr, hr)
-        if self.teacher is None or self.options.distill is None:
-            return loss
-        with torch.no_grad():
-            target = self.teacher(lr)
-        _check_shape(target, lr, hr)
-        return loss + self.options.distill.weight * functional.l1_loss(sr, target)
-
-    def _super_resolve(self, lr: Tensor) -> Tensor:
-        """Refuse whatever the network does instead of returning an image."""
-        try:
-            sr = self.model(lr)
-        except Exception as error:  # the network's own code can fail in any way
-            message = (
-                f"the network fails on training patches of {tuple(lr.shape)} "
-                f"({type(error).__name__}: {error}); change patch_size, or leave the training out"
-            )
-            raise TrainError(message) from error
-        if not isinstance(sr, Tensor):
-            message = (
-                f"the network returns a {type(sr).__name__} in training where the image alone is "
-                "needed; wrap it in a module that returns the image"
-            )
-            raise TrainError(message)
-        return sr
-
-    def _checked(self, step: int, loss: Tensor) -> float:
-        """Return the mean loss over the processes, which then all go on or all stop."""
-        value = float(self.accelerator.reduce(loss.detach(), "mean"))
-        if not math.isfinite(value):
-            raise TrainError(_diverged("the loss", step + 1, self.options))
-        return value
-
-
-@contextmanager
-def _trainer(
-    model: nn.Module,
-    teacher: nn.Module | None,
+def _begin(
+    trainer: Trainer,
+    patches: Patches,
     options: TrainOptions,
+    session: Session,
     *,
     seed: int,
-    device: torch.device,
-) -> Iterator[_Trainer]:
-    """Get a network ready for training, and clear up behind it, also after a failure."""
-    if (teacher is None) != (options.distill is None):
-        message = "a teacher is given if and only if options.distill is"
-        raise ValueError(message)
-    parameters = _trainable(model)
-    accelerator = Accelerator(device_placement=False, mixed_precision="no")
-    device = accelerator.device if accelerator.num_processes > 1 else device
-    _check_shares(options, accelerator.num_processes)
-    with ExitStack() as cleanup:
-        cleanup.callback(_clear, model, parameters, accelerator)
-        cleanup.enter_context(_own_randomness(seed + accelerator.process_index, device))
-        cleanup.enter_context(in_mode(model.to(device), training=True))
-        if teacher is not None:
-            cleanup.enter_context(in_mode(teacher.to(device), training=False))
-        adam = torch.optim.Adam(parameters, lr=options.learning_rate, betas=(0.9, 0.999))
-        adam.zero_grad()
-        wrapped, optimizer = accelerator.prepare(model, adam)
-        _, dtype = placement(model)
-        yield _Trainer(wrapped, teacher, parameters, optimizer, accelerator, options, device, dtype)
-
-
-def _trainable(model: nn.Module) -> tuple[nn.Parameter, ...]:
-    parameters = tuple(p for p in model.parameters() if p.requires_grad)
-    if not parameters:
-        message = (
-            "the network has no parameter that requires a gradient, so there is nothing to train; "
-            "call requires_grad_() on it or leave the training out"
-        )
-        raise TrainError(message)
-    return parameters
-
-
-def _check_shares(options: TrainOptions, processes: int) -> None:
-    """Every process takes as many patches, so that the mean of their gradients is the batch's."""
-    if options.batch_size % processes:
-        message = (
-            f"a batch of {options.batch_size} patches cannot be shared out evenly to {processes} "
-            f"processes; make batch_size a multiple of {processes}"
-        )
-        raise TrainError(message)
-
-
-def _check_shape(sr: Tensor, lr: Tensor, hr: Tensor) -> None:
-    if sr.shape != hr.shape:
-        message = (
-            f"the network turns patches of {tuple(lr.shape)} into {tuple(sr.shape)} where the "
-            f"images ask for {tuple(hr.shape)}; set the scale of the network"
-        )
-        raise TrainError(message)
-
-
-def _diverged(what: str, step: int, options: TrainOptions) -> str:
-    return (
-        f"{what} is not finite at step {step} of {options.steps}; lower learning_rate from "
-        f"{options.learning_rate:g}, or set clip_norm"
+    progress: Progress,
+) -> _Course:
+    """Start from the beginning, or from the newest checkpoint."""
+    identity = Identity.of(
+        options, trainer.inner, patches.pairs, seed=seed, processes=trainer.processes.count
     )
+    folder = session.folder
+    course = _Course(
+        trainer=trainer,
+        patches=patches,
+        started=time.perf_counter(),
+        recorder=CurveRecorder(options, images=len(patches.pairs)),
+        identity=identity,
+        session=session,
+        checkpoints=None
+        if folder is None
+        else CheckpointFolder(folder, keep_last=options.keep_last),
+        log=None if folder is None else StepLog(folder / "steps.jsonl"),
+    )
+    if course.checkpoints is not None:
+        checkpoint, faults = course.checkpoints.latest()
+        for fault in faults:
+            progress.warn(f"{fault}; going on from an earlier one")
+        if checkpoint is not None:
+            course.before = restore(checkpoint, trainer, course.recorder, identity)
+            course.done = checkpoint.step
+    if folder is not None and course.log is not None and trainer.processes.is_first:
+        folder.mkdir(parents=True, exist_ok=True)
+        course.log.go_on_from(course.done)
+    for hook in session.hooks:
+        hook.at_start(trainer.inner)
+    return course
 
 
-@contextmanager
-def _own_randomness(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed what a network draws in training, and give the caller's generators back as they were."""
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        torch.default_generator.manual_seed(seed)
-        for gpu in cuda:
-            with torch.cuda.device(gpu):
-                torch.cuda.manual_seed(seed)
-        yield
+def _run(course: _Course, options: TrainOptions, progress: Progress) -> bool:
+    """Take all steps that are left; returns whether the time was over before."""
+    budget = None if options.minutes is None else options.minutes * _MINUTE
+    while course.done < options.steps:
+        spent = 0.0 if budget is None else _agreed_share(course, budget)
+        if spent >= 1 and course.done:
+            course.recorder.end(course.done - 1, course.learning_rate)
+            return True
+        loss = _step(course, options, spent)
+        _look(course, options)
+        progress.advance(loss=loss, learning_rate=course.learning_rate, **course.score)
+    return False
 
 
-def _clear(
-    model: nn.Module, parameters: tuple[nn.Parameter, ...], accelerator: Accelerator
-) -> None:
-    """Leave neither gradients nor the marks of accelerate on a network."""
-    for parameter in parameters:
-        parameter.grad = None
-    vars(model).pop("_is_accelerate_prepared", None)
-    accelerator.free_memory()
+def _agreed_share(course: _Course, budget: float) -> float:
+    """Share of the time that is used up, the same in all processes."""
+    return max(course.trainer.processes.gathered(course.seconds / budget))
+
+
+def _step(course: _Course, options: TrainOptions, spent: float) -> float:
+    trainer, step = course.trainer, course.done
+    course.learning_rate = learning_rate_at(step, options, spent=spent)
+    trainer.set_learning_rate(course.learning_rate)
+    shares = trainer.processes.share(options)
+    loss = trainer.update(step, [course.patches.sample(step, share) for share in shares])
+    course.done += 1
+    course.recorder.add(step, loss, course.learning_rate)
+    if course.log is not None and trainer.processes.is_first:
+        course.log.add(course.done, loss=loss, learning_rate=course.learning_rate)
+    return loss
+
+
+def _look(course: _Course, options: TrainOptions) -> None:
+    """Validate and write a checkpoint, where it is time for it."""
+    last = course.done == options.steps
+    score = None
+    if course.session.validation and _due(course.done, options.validate_every, last=last):
+        score = _validate(course, course.session.validation)
+        course.score = {"psnr_y": score}
+    if course.checkpoints is not None and _due(course.done, options.checkpoint_every, last=last):
+        _commit(course, score)
+
+
+def _due(done: int, every: int | None, *, last: bool) -> bool:
+    return every is not None and (done % every == 0 or last)
+
+
+def _validate(course: _Course, validation: Validation) -> float:
+    trainer = course.trainer
+    average = trainer.average
+    if average is None:
+        score = validation.run(trainer.inner, course.done, trainer.processes)
+    else:
+        with average.applied():
+            score = validation.run(trainer.inner, course.done, trainer.processes)
+    course.recorder.add_validation(ValidationPoint(course.done, score))
+    if course.log is not None and trainer.processes.is_first:
+        course.log.add(course.done, psnr_y=score)
+    return score
+
+
+def _commit(course: _Course, score: float | None) -> None:
+    checkpoint = snapshot(
+        course.trainer,
+        course.recorder,
+        course.identity,
+        step=course.done,
+        seconds=course.seconds,
+        score=score,
+    )
+    checkpoints, log = course.checkpoints, course.log
+    assert checkpoints is not None
+    assert log is not None
+
+    def write() -> None:
+        log.flush()  # before the checkpoint that its lines belong to
+        checkpoints.commit(checkpoint)
+
+    course.trainer.processes.first_does(write)

@@ -9,15 +9,27 @@ import math
 from prunekit.train.options import TrainOptions
 
 
-def learning_rate_at(step: int, options: TrainOptions) -> float:
+def learning_rate_at(step: int, options: TrainOptions, *, spent: float = 0.0) -> float:
     """Return the learning rate of a step, counted from 0.
 
-    It rises linearly to its full value over the warm-up, then stays, or falls along half a cosine
-    that would reach 0 one step after the last.
+    It rises linearly to its full value over the warm-up. Then it stays; is multiplied by `gamma`
+    after every milestone; or falls along half a cosine that would reach its end one step after
+    the last.
+
+    Args:
+        step: steps done before this one.
+        options: of the training.
+        spent: share of the budget of time that is used up; where that is more than the share of
+            the steps, it is the place in the schedule.
     """
     if step < options.warmup:
         return options.learning_rate * (step + 1) / options.warmup
+    span = options.steps - options.warmup
+    done = max((step - options.warmup) / span, min(spent, 1.0))
     if options.schedule == "constant":
         return options.learning_rate
-    done = (step - options.warmup) / (options.steps - options.warmup)
-    return options.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    if options.schedule == "multistep":
+        passed = sum(done * span + options.warmup >= place for place in options.milestones)
+        return float(options.learning_rate * options.gamma**passed)
+    least = options.min_learning_rate
+    return least + (options.learning_rate - least) * 0.5 * (1 + math.cos(math.pi * done))

@@ -71,7 +71,7 @@ def recorded(steps):
     recorder = CurveRecorder(TrainOptions(steps=steps, batch_size=3, patch_size=7), images=5)
     for step in range(steps):
         recorder.add(step, float(step), 1.0 / (step + 1))
-    return recorder.curve()
+    return recorder.curve(seconds=1.5, out_of_time=False)
 
 
 def test_a_short_curve_has_every_step():

@@ -1,0 +1,171 @@
+"""From a training to a checkpoint, and back to the same bits."""
+
+from __future__ import annotations
+
+__all__ = ["Identity", "restore", "snapshot"]
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.data.pairs import ImagePair
+from prunekit.errors import TrainError
+from prunekit.graph import fingerprint
+from prunekit.train.checkpoint import Checkpoint
+from prunekit.train.curve import CurveRecorder
+from prunekit.train.options import TrainOptions
+from prunekit.train.randomness import generators, load_generators
+from prunekit.train.trainer import Trainer
+
+_FREE = ("checkpoint_every", "keep_last", "timeout", "losses")
+"""Settings that may be others when a training goes on, and one that follows from another."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What has to be the same for a training to go on."""
+
+    settings: Mapping[str, Any]
+    network: str
+    images: int
+    """A checksum of all images."""
+    seed: int
+    processes: int
+
+    @staticmethod
+    def of(
+        options: TrainOptions,
+        model: nn.Module,
+        pairs: Sequence[ImagePair],
+        *,
+        seed: int,
+        processes: int,
+    ) -> Identity:
+        """Of a training that is about to begin."""
+        images = 0
+        for pair in pairs:
+            for image in (pair.lr, pair.hr):
+                images = zlib.crc32(image.tobytes(), images)
+        settings = {
+            field.name: _plain(getattr(options, field.name))
+            for field in fields(options)
+            if field.name not in _FREE
+        }
+        return Identity(settings, fingerprint(model), images, seed, processes)
+
+    def check(self, found: Mapping[str, Any]) -> None:
+        """Raise `TrainError` if a checkpoint is of another training."""
+        mine = asdict(self)
+        settings = found.get("settings", {})
+        other = [name for name, value in mine["settings"].items() if settings.get(name) != value]
+        other += [name for name in ("network", "images", "seed") if found.get(name) != mine[name]]
+        if found.get("processes") != self.processes:
+            other.append(f"processes ({found.get('processes')} then, {self.processes} now)")
+        if other:
+            message = (
+                f"the checkpoint is of a training with other {', '.join(other)}; go on with the "
+                "same, or remove its folder to begin anew"
+            )
+            raise TrainError(message)
+
+
+def _plain(value: object) -> object:
+    """As JSON gives it back."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}  # type: ignore[arg-type]
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def snapshot(
+    trainer: Trainer,
+    recorder: CurveRecorder,
+    identity: Identity,
+    *,
+    step: int,
+    seconds: float,
+    score: float | None,
+) -> Checkpoint:
+    """All that the next step depends on. Every process takes part; the first one's is complete."""
+    optimizer, groups = _split_optimizer(trainer.optimizer.state_dict())
+    scaler = trainer.processes.accelerator.scaler
+    drawn = trainer.processes.gathered(generators(trainer.device))
+    parts: dict[str, Mapping[str, Tensor]] = {
+        "model": {name: t.detach().cpu() for name, t in _state_of(trainer.inner).items()},
+        "optimizer": optimizer,
+        **{f"random-{place}": state for place, state in enumerate(drawn)},
+    }
+    if trainer.average is not None:
+        parts["average"] = {n: t.cpu() for n, t in trainer.average.state().items()}
+    facts: dict[str, Any] = {
+        "identity": asdict(identity),
+        "groups": groups,
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "curve": recorder.state(),
+        "seconds": seconds,
+        "hooks": {},
+    }
+    for hook in trainer.hooks:
+        state = hook.state()
+        tensors = {n: v.detach().cpu() for n, v in state.items() if isinstance(v, Tensor)}
+        if tensors:
+            parts[f"hook-{hook.name}"] = tensors
+        facts["hooks"][hook.name] = {n: v for n, v in state.items() if not isinstance(v, Tensor)}
+    return Checkpoint(step, parts, facts, score)
+
+
+def restore(
+    checkpoint: Checkpoint, trainer: Trainer, recorder: CurveRecorder, identity: Identity
+) -> float:
+    """Bring a training to where the checkpoint was made; returns the seconds it had taken.
+
+    Raises `TrainError` if it is of another training.
+    """
+    identity.check(checkpoint.facts["identity"])
+    with torch.no_grad():
+        state = _state_of(trainer.inner)
+        for name, tensor in checkpoint.parts["model"].items():
+            state[name].copy_(tensor)
+    joined = _join_optimizer(checkpoint.parts["optimizer"], checkpoint.facts["groups"])
+    trainer.optimizer.load_state_dict(joined)
+    scaler = trainer.processes.accelerator.scaler
+    if scaler is not None:
+        scaler.load_state_dict(checkpoint.facts["scaler"])
+    if trainer.average is not None:
+        trainer.average.load(checkpoint.parts["average"])
+    for hook in trainer.hooks:
+        tensors = checkpoint.parts.get(f"hook-{hook.name}", {})
+        hook.load_state({**checkpoint.facts["hooks"][hook.name], **tensors})
+    recorder.load(checkpoint.facts["curve"])
+    load_generators(checkpoint.parts[f"random-{trainer.processes.index}"], trainer.device)
+    return float(checkpoint.facts["seconds"])
+
+
+def _state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and all buffers, those that a state dict leaves out as well; tied ones once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _split_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors as `number.name`, and everything else."""
+    tensors, numbers = {}, {}
+    for number, held in state["state"].items():
+        for name, value in held.items():
+            if isinstance(value, Tensor):
+                tensors[f"{number}.{name}"] = value.detach().cpu()
+            elif value is not None:
+                numbers[f"{number}.{name}"] = value
+    return tensors, {"param_groups": state["param_groups"], "numbers": numbers}
+
+
+def _join_optimizer(tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (*tensors.items(), *rest["numbers"].items()):
+        number, _, name = key.partition(".")
+        state.setdefault(int(number), {})[name] = value
+    return {"state": state, "param_groups": rest["param_groups"]}

@@ -1,0 +1,52 @@
+"""Looks at held-out images while training goes on."""
+
+from __future__ import annotations
+
+__all__ = ["Validation"]
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+import PIL.Image
+from torch import nn
+
+from prunekit.data.pairs import ImagePair
+from prunekit.measure.evaluate import Evaluation, evaluate
+from prunekit.progress import Silent
+from prunekit.train.processes import Processes
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What is looked at; the images are shared out to the processes."""
+
+    pairs: Sequence[ImagePair]
+    border: int
+    """Pixels cut off every side before comparing."""
+    samples: Path | None = None
+    """Folder that what the network makes of the images is written to, a folder a look."""
+
+    def run(self, model: nn.Module, step: int, processes: Processes) -> float:
+        """Mean PSNR-Y in dB over all images, the same in every process."""
+        mine = self.pairs[processes.index :: processes.count]
+        scores: list[tuple[int, float]] = []
+        if mine:
+            found = evaluate(model, mine, border=self.border, progress=Silent())
+            self._write(found, mine, step)
+            places = range(processes.index, len(self.pairs), processes.count)
+            scores = [
+                (place, image.psnr_y)
+                for place, image in zip(places, found.quality.images, strict=True)
+            ]
+        together = sorted(score for part in processes.gathered(scores) for score in part)
+        return fmean(psnr for _, psnr in together)
+
+    def _write(self, found: Evaluation, pairs: Sequence[ImagePair], step: int) -> None:
+        if self.samples is None:
+            return
+        folder = self.samples / f"step-{step:08d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for pair, output in zip(pairs, found.outputs, strict=True):
+            PIL.Image.fromarray(output).save(folder / f"{pair.name}.png")

@@ -1,0 +1,305 @@
+"""A training that is killed goes on to the same bits; checkpoints are whole or not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from prunekit.errors import FileFormatError, TrainError
+from prunekit.nets import EDSR
+from prunekit.progress import Silent
+from prunekit.train.checkpoint import Checkpoint, CheckpointFolder
+from prunekit.train.hooks import TrainHook
+from prunekit.train.loop import Session, finetune
+from prunekit.train.options import Distill, TrainOptions
+from prunekit.train.validate import Validation
+from tests.train.test_finetune import assert_equal_weights, make_model, make_pairs, weights
+
+OPTIONS = {
+    "steps": 12,
+    "batch_size": 4,
+    "patch_size": 8,
+    "learning_rate": 1e-2,
+    "ema": 0.9,
+    "accumulate": 2,
+    "validate_every": 4,
+    "checkpoint_every": 3,
+}
+
+
+class Drawing(nn.Module):
+    """Draws from all three generators that a network can draw from, and keeps statistics."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = make_model()
+        self.drop = nn.Dropout(0.3)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        if self.training:
+            x = x * (1 + 0.1 * random.random() + 0.1 * np.random.rand())  # noqa: NPY002, S311
+            x = x + 0.01 * random.gauss(0, 1)
+        return self.net(self.drop(self.norm(x)))
+
+
+class Shrinks(TrainHook):
+    """A penalty that grows with every step, and a mask."""
+
+    name = "shrinks"
+
+    def __init__(self) -> None:
+        self.strength, self.mask = 0.0, torch.ones(8)
+
+    def before_backward(self, model, _step):
+        return self.strength * model.net.head[0].weight.square().sum()
+
+    def after_step(self, model, step):
+        self.strength += 0.01
+        self.mask[step % 8] *= 0.5
+        with torch.no_grad():
+            model.net.head[0].bias.mul_(self.mask)
+
+    def state(self):
+        return {"strength": self.strength, "mask": self.mask}
+
+    def load_state(self, state):
+        self.strength, self.mask = state["strength"], state["mask"].clone()
+
+
+class Stops(Silent):
+    """Ends the training after some steps, as a kill would."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def advance(self, **figures: float) -> None:
+        if figures:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+def train(folder: Path | None, progress=None, **options):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Drawing()
+    pairs = make_pairs()
+    session = Session(hooks=[Shrinks()], validation=Validation(pairs[:2], border=2), folder=folder)
+    curve = finetune(
+        model,
+        pairs,
+        TrainOptions(**{**OPTIONS, **options}),
+        teacher=None,
+        seed=5,
+        device=torch.device("cpu"),
+        progress=progress or Silent(),
+        session=session,
+    )
+    return weights(model), curve
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    found, curve = train(folder)
+    return found, curve, (folder / "steps.jsonl").read_text()
+
+
+@pytest.mark.parametrize("stops", [(1,), (3,), (5, 2), (4, 4, 1), (11,)])
+def test_a_training_that_is_stopped_goes_on_to_the_same_bits(straight, tmp_path, stops):
+    for after in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, Stops(after))
+    found, curve = train(tmp_path)
+    assert_equal_weights(found, straight[0])
+    same = ("steps", "loss", "learning_rate", "validation", "out_of_time")
+    assert [getattr(curve, n) for n in same] == [getattr(straight[1], n) for n in same]
+    assert (tmp_path / "steps.jsonl").read_text() == straight[2]
+
+
+def test_checkpoints_do_not_change_what_is_trained(straight):
+    found, curve = train(None)
+    assert_equal_weights(found, straight[0])
+    assert curve.loss == straight[1].loss
+
+
+def test_the_log_has_a_line_a_step_and_a_look(straight):
+    lines = [json.loads(line) for line in straight[2].splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    assert [line["step"] for line in lines if "psnr_y" in line] == [4, 8, 12]
+    assert [point.step for point in straight[1].validation] == [4, 8, 12]
+
+
+def test_a_finished_training_is_not_done_again(straight, tmp_path):
+    train(tmp_path)
+    found, _ = train(tmp_path, Stops(1))
+    assert_equal_weights(found, straight[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"learning_rate": 1e-3}, "learning_rate"),
+        ({"steps": 13}, "steps"),
+        ({"ema": None}, "ema"),
+        ({"loss": "mse"}, "loss"),
+    ],
+)
+def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, named):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(4))
+    with pytest.raises(TrainError, match=f"of a training with other {named}"):
+        train(tmp_path, **change)
+
+
+def test_how_often_checkpoints_are_made_may_change(straight, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(4))
+    found, _ = train(tmp_path, checkpoint_every=5, keep_last=1)
+    assert_equal_weights(found, straight[0])
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "manifest", "remove"])
+def test_a_damaged_checkpoint_is_told_and_an_earlier_one_taken(straight, tmp_path, damage):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(8))
+    newest = max(tmp_path.glob("step-*"))
+    assert newest.name == "step-00000006"
+    file = newest / ("manifest.json" if damage == "manifest" else "model.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    if damage == "remove":
+        file.unlink()
+    else:
+        file.write_bytes(content[:50] if damage == "truncate" else content)
+    told = []
+    progress = Silent()
+    progress.warn = told.append
+    found, _ = train(tmp_path, progress)
+    assert_equal_weights(found, straight[0])
+    assert len(told) == 1
+    assert "step-00000006" in told[0]
+    assert "damaged" in told[0]
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_last=2)
+    for step, score in enumerate([1.0, 5.0, 2.0, None, 5.0, 3.0]):
+        parts = {"model": {"a": torch.tensor([float(step)])}}
+        folder.commit(Checkpoint(step, parts, {"x": [1, 2.5, "é"]}, score))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"step-{n:08d}" for n in (1, 4, 5)]
+    best, (latest, faults) = folder.best(), folder.latest()
+    assert best is not None
+    assert latest is not None
+    assert (best.step, latest.step, faults) == (1, 5, ())
+    assert latest.facts == {"x": [1, 2.5, "é"]}
+    assert torch.equal(latest.parts["model"]["a"], torch.tensor([5.0]))
+
+
+def test_an_error_while_writing_leaves_the_earlier_ones(tmp_path, monkeypatch):
+    folder = CheckpointFolder(tmp_path)
+    folder.commit(Checkpoint(1, {"model": {"a": torch.zeros(3)}}))
+
+    def fails(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", fails)
+        with pytest.raises(OSError, match="No space"):
+            folder.commit(Checkpoint(2, {"model": {"a": torch.ones(3)}}))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format": "prunekit-checkpoint/9"}', "[" * 9999]
+)
+def test_a_manifest_that_is_none_is_refused(tmp_path, content):
+    folder = CheckpointFolder(tmp_path)
+    path = folder.commit(Checkpoint(1, {"model": {"a": torch.zeros(3)}}))
+    (path / "manifest.json").write_text(content)
+    with pytest.raises(FileFormatError, match="manifest"):
+        folder.read(path)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from tests.train.test_resume import train
+print("ready", flush=True)
+train(Path(sys.argv[1]), checkpoint_every=1)
+"""
+
+
+def test_a_training_that_is_killed_at_any_moment_goes_on_to_the_same_bits(straight, tmp_path):
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(tmp_path)]
+    waits = iter([0.01, 0.15, 0.4])
+    for wait in waits:
+        process = subprocess.Popen(  # noqa: S603
+            command, cwd=root, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    found, _ = train(tmp_path, checkpoint_every=1)
+    assert_equal_weights(found, straight[0])
+    assert (tmp_path / "steps.jsonl").read_text() == straight[2]
+
+
+def test_a_budget_of_time_ends_the_training_with_its_schedule(monkeypatch):
+    clock = iter(range(10_000))
+    monkeypatch.setattr("prunekit.train.loop.time.perf_counter", lambda: float(next(clock)))
+    model = EDSR(2, 8, 1)
+    options = TrainOptions(steps=1000, batch_size=2, patch_size=8, minutes=0.5)
+    curve = finetune(
+        model,
+        make_pairs(),
+        options,
+        teacher=None,
+        seed=0,
+        device=torch.device("cpu"),
+        progress=Silent(),
+    )
+    assert curve.out_of_time
+    assert 10 < curve.steps[-1] < 40
+    assert curve.learning_rate[-1] < 0.05 * options.learning_rate
+
+
+def test_distillation_goes_on_to_the_same_bits(tmp_path):
+    def trained(folder, progress=None):
+        model = make_model()
+        finetune(
+            model,
+            make_pairs(),
+            TrainOptions(
+                steps=6, batch_size=2, patch_size=16, distill=Distill(0.5, 0.1), checkpoint_every=2
+            ),
+            teacher=make_model(3),
+            seed=1,
+            device=torch.device("cpu"),
+            progress=progress or Silent(),
+            session=Session(folder=folder),
+        )
+        return weights(model)
+
+    expected = trained(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "stopped", Stops(3))
+    assert_equal_weights(trained(tmp_path / "stopped"), expected)
+    shutil.rmtree(tmp_path)
