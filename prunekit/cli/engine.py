@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 __all__ = [
+    "follow",
+    "is_first_process",
     "network_json",
     "network_names",
     "network_page",
@@ -40,11 +42,25 @@ def network_names() -> list[str]:
     return names()
 
 
-def run(recipe: Recipe, *, progress: Progress, overwrite: bool) -> RunResult:
+def run(recipe: Recipe, *, progress: Progress, overwrite: bool, resume: bool) -> RunResult:
     """Carry out a recipe and write its run folder."""
     from prunekit import pipeline
 
-    return pipeline.run(recipe, progress=progress, overwrite=overwrite)
+    return pipeline.run(recipe, progress=progress, overwrite=overwrite, resume=resume)
+
+
+def follow(recipe: Recipe) -> None:
+    """Take part in a run that another process writes."""
+    from prunekit import pipeline
+
+    pipeline.follow(recipe)
+
+
+def is_first_process() -> bool:
+    """Whether this process prints and writes."""
+    from prunekit import pipeline
+
+    return pipeline.is_first_process()
 
 
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:

@@ -39,6 +39,9 @@ def run(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the folder of an earlier run.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was not finished, if there is.")
+    ] = False,
     debug: Debug = False,
     quiet: Quiet = False,
 ) -> None:
@@ -46,6 +49,8 @@ def run(
 
     Everything a recipe refers to is checked before anything is written. The results are in a
     folder named after the run, in the folder runs unless the recipe or --output says otherwise.
+    A run that was killed while it trained is taken up with --resume. Several GPUs or machines:
+    accelerate launch -m prunekit run RECIPE.
     """
     with exits(debug=debug):
         checked = _checked(read_recipe(recipe, set_ or ()), output)
@@ -53,10 +58,12 @@ def run(
             with open_progress(quiet=quiet) as progress:
                 seen = engine.preview(checked, progress=progress)
             _print_preview(seen.report)
-        else:
+        elif engine.is_first_process():
             with open_progress(quiet=quiet) as progress:
-                result = engine.run(checked, progress=progress, overwrite=overwrite)
+                result = engine.run(checked, progress=progress, overwrite=overwrite, resume=resume)
             _print_result(result)
+        else:
+            engine.follow(checked)
 
 
 def _checked(draft: Draft, output: Path | None) -> Recipe:

@@ -5,7 +5,9 @@ __all__ = [
     "PruneResult",
     "RunResult",
     "check",
+    "follow",
     "inspect",
+    "is_first_process",
     "load",
     "preview",
     "prune",
@@ -13,5 +15,14 @@ __all__ = [
 ]
 
 from prunekit.pipeline.prune import PruneResult, prune
-from prunekit.pipeline.run import Preview, RunResult, check, inspect, preview, run
+from prunekit.pipeline.run import (
+    Preview,
+    RunResult,
+    check,
+    follow,
+    inspect,
+    is_first_process,
+    preview,
+    run,
+)
 from prunekit.pipeline.store import load

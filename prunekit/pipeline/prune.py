@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PruneResult", "prune"]
+__all__ = ["PruneResult", "prune", "take_part"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,6 +39,9 @@ from prunekit.report import Report
 from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
 from prunekit.surgery import Verification
 from prunekit.train.curve import TrainingCurve
+from prunekit.train.loop import Session
+from prunekit.train.matching import find_matches
+from prunekit.train.validate import Validation
 
 _OUTPUT_SIZE = (1280, 720)
 """Size at which papers count, width and height, where a recipe names none."""
@@ -79,6 +82,7 @@ def prune(
     attention: Attention = "head_dim",
     rules: Mapping[str, Rule] | None = None,
     opaque: Sequence[str] = (),
+    work_folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> PruneResult:
     """Run the stages of a recipe on a network, which stays as it is.
@@ -93,6 +97,8 @@ def prune(
         attention: what of an attention may shrink, as in `prunekit.trace`.
         rules: rules of operators of your own, as in `prunekit.trace`.
         opaque: globs on modules that stay as they are, as in `prunekit.trace`.
+        work_folder: for checkpoints of training and its log. If it holds some of the same
+            training, that goes on from the newest; without it, training begins anew each time.
         progress: told what is going on.
 
     Raises:
@@ -101,17 +107,26 @@ def prune(
     read = load_recipe(recipe)
     check_traceable(model)
     model = unwrap(model)
-    journal = Journal(progress or Silent())
     with own_randomness(model):
         inputs = _inputs(model, read) if example_inputs is None else example_inputs
         options = TraceOptions(attention, rules, opaque)
-        graph = stages.read_graph(model, inputs, options, progress=journal)
-        job = _Job(model, read, inputs, options, graph, journal)
+        work = None if work_folder is None else Path(work_folder)
+        job = _Job.begun(model, read, inputs, options, Journal(progress or Silent()), work=work)
         images = _load_images(job)
-        done = _run_stages(job, images.get("training", []))
+        done = _run_stages(job, images)
         found = _measure(job, done, images.get("held-out", []))
-        report = summarise(read, found, journal.seconds)
+        report = summarise(read, found, job.journal.seconds)
     return PruneResult(done.model, found.plan, report, read)
+
+
+def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
+    """Run the stages beside the first process, which measures and writes what comes of them."""
+    check_traceable(model)
+    model = unwrap(model)
+    with own_randomness(model):
+        inputs, journal = _inputs(model, recipe), Journal(Silent())
+        job = _Job.begun(model, recipe, inputs, TraceOptions(), journal, work=work_folder)
+        _run_stages(job, _load_images(job))
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +140,22 @@ class _Job:
     graph: ChannelGraph
     """Of the dense network."""
     journal: Journal
+    work: Path | None
+    """Folder for checkpoints of training."""
+
+    @staticmethod
+    def begun(
+        dense: nn.Module,
+        recipe: Recipe,
+        inputs: Inputs,
+        options: TraceOptions,
+        journal: Journal,
+        *,
+        work: Path | None,
+    ) -> _Job:
+        """Trace the network."""
+        graph = stages.read_graph(dense, inputs, options, progress=journal)
+        return _Job(dense, recipe, inputs, options, graph, journal, work)
 
 
 @dataclass
@@ -139,13 +170,13 @@ class _Done:
     """The slim network as it was when training last began."""
 
 
-def _run_stages(job: _Job, pairs: list[ImagePair]) -> _Done:
+def _run_stages(job: _Job, images: Mapping[str, list[ImagePair]]) -> _Done:
     done = _Done(job.dense)
     for number, stage in enumerate(job.recipe.steps):
         if stage.prune is not None:
             _prune(job, done, stage.prune)
         elif stage.train is not None:
-            curve = _train(job, done, stage.train, pairs, seed=job.recipe.seed + number)
+            curve = _train(job, done, stage.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
 
@@ -172,12 +203,44 @@ def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
 
 
 def _train(
-    job: _Job, done: _Done, section: TrainSection, pairs: list[ImagePair], *, seed: int
+    job: _Job,
+    done: _Done,
+    section: TrainSection,
+    images: Mapping[str, list[ImagePair]],
+    number: int,
 ) -> TrainingCurve:
     done.before_training = done.model if done.plan else None
     done.model = clone_model(done.model)
-    teacher = clone_model(job.dense)
-    return stages.train(done.model, teacher, section, pairs, seed=seed, progress=job.journal)
+    return stages.train(
+        done.model,
+        clone_model(job.dense),
+        section,
+        images["training"],
+        _session(job, section, images, number),
+        seed=job.recipe.seed + number,
+        progress=job.journal,
+    )
+
+
+def _session(
+    job: _Job, section: TrainSection, images: Mapping[str, list[ImagePair]], number: int
+) -> Session:
+    """What the training of a stage has beside network, images and settings."""
+    folder = None if job.work is None else job.work / f"stage-{number}"
+    distill = section.distill
+    matches = find_matches(job.graph, distill.matches) if distill and distill.features else ()
+    validation = None
+    if section.validate_every is not None:
+        samples = None if folder is None else folder / "samples"
+        validation = Validation(images["held-out"], _border(job), samples)
+    return Session(matches=matches, validation=validation, folder=folder)
+
+
+def _border(job: _Job) -> int:
+    """Pixels cut off every side before images are compared."""
+    section = job.recipe.evaluate
+    stated = section.border if section else None
+    return (job.graph.scale or 0) if stated is None else stated
 
 
 def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
@@ -203,7 +266,7 @@ def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
     evaluations = stages.evaluate_all(
         networks,
         pairs,
-        border=scale if section.border is None else section.border,
+        border=_border(job),
         progress=job.journal,
     )
     return replace(found, evaluations=evaluations, pairs=pairs)
@@ -244,7 +307,8 @@ def _load_images(job: _Job) -> dict[str, list[ImagePair]]:
     wanted = {}
     if recipe.data and recipe.data.train and any(stage.train for stage in recipe.steps):
         wanted["training"] = recipe.data.train
-    if recipe.data and recipe.data.evaluate and recipe.evaluate:
+    looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
+    if recipe.data and recipe.data.evaluate and (recipe.evaluate or looks):
         wanted["held-out"] = recipe.data.evaluate
     if not wanted:
         return {}

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-__all__ = ["Preview", "RunResult", "check", "inspect", "preview", "run"]
+__all__ = [
+    "Preview",
+    "RunResult",
+    "check",
+    "follow",
+    "inspect",
+    "is_first_process",
+    "preview",
+    "run",
+]
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from prunekit.errors import RecipeError
@@ -18,10 +29,11 @@ from prunekit.nets import names
 from prunekit.pipeline.build import build_network, choose_device, example_input
 from prunekit.pipeline.folder import check_free, new_folder
 from prunekit.pipeline.journal import Journal
-from prunekit.pipeline.prune import PruneResult, prune
+from prunekit.pipeline.prune import PruneResult, prune, take_part
 from prunekit.pipeline.store import write_result
-from prunekit.progress import Progress
-from prunekit.recipe import ModelSection, Recipe, check_references
+from prunekit.pipeline.work import keep_logs, remove_work, work_folder, work_path
+from prunekit.progress import Progress, Silent
+from prunekit.recipe import ModelSection, Recipe, check_references, dump_recipe
 from prunekit.report import Report
 
 
@@ -38,28 +50,53 @@ class RunResult:
         return self.result.report
 
 
-def run(recipe: Recipe, *, progress: Progress, overwrite: bool = False) -> RunResult:
+def run(
+    recipe: Recipe, *, progress: Progress, overwrite: bool = False, resume: bool = False
+) -> RunResult:
     """Build, prune, fine-tune, measure, and write the run folder.
 
-    The folder takes its place when everything is in it; until then nothing is seen of it.
+    The folder takes its place when everything is in it; until then nothing is seen of it but a
+    hidden folder of checkpoints beside it, from which a run that was killed goes on.
+
+    Args:
+        recipe: what to do.
+        progress: told what is going on.
+        overwrite: replace the folder of an earlier run, and what is left of an unfinished one.
+        resume: go on with an unfinished run of the same recipe, if there is one.
 
     Raises:
-        PrunekitError: with one sentence; nothing is left on disk.
+        PrunekitError: with one sentence; nothing is left on disk but checkpoints.
     """
     folder = recipe.output / recipe.name
     check(recipe)
     check_free(folder, overwrite=overwrite)
     journal = Journal(progress)
-    with new_folder(folder, overwrite=overwrite) as partial:
+    with (
+        new_folder(folder, overwrite=overwrite) as partial,
+        work_folder(folder, dump_recipe(recipe), overwrite=overwrite, resume=resume) as work,
+    ):
         model = _build(recipe, journal)
-        result = prune(model, recipe, progress=journal)
+        result = prune(model, recipe, work_folder=work, progress=journal)
         journal.start("write")
         write_result(partial, result.model, result.plan, result.report, recipe, origin=recipe.model)
+        keep_logs(work, partial)
         facts = json.dumps(environment(), indent=1) + "\n"
         write_atomic(partial / "environment.json", facts)
         journal.finish(str(folder))
         write_atomic(partial / "log.txt", journal.log)
+    remove_work(folder)
     return RunResult(folder, result)
+
+
+def follow(recipe: Recipe) -> None:
+    """Take part in the run of another process, which writes what comes of it."""
+    check(recipe)
+    take_part(_build(recipe, Silent()), recipe, work_folder=work_path(recipe.output / recipe.name))
+
+
+def is_first_process() -> bool:
+    """Whether this process writes: the only one, or the first of those that were launched."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def check(recipe: Recipe) -> None:
@@ -101,6 +138,8 @@ def inspect(section: ModelSection) -> ChannelGraph:
 def _build(recipe: Recipe, progress: Progress) -> nn.Module:
     assert recipe.model is not None  # checked
     progress.start("build")
-    model = build_network(recipe.model).to(choose_device(recipe.device))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(recipe.seed)  # weights that no file gives
+        model = build_network(recipe.model).to(choose_device(recipe.device))
     progress.finish(type(model).__name__)
     return model

@@ -33,7 +33,7 @@ from prunekit.progress import Progress
 from prunekit.recipe import ImagesSection, LatencySection, PruneSection, TrainSection
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
-from prunekit.train.loop import finetune
+from prunekit.train.loop import Session, finetune
 from prunekit.train.options import Distill, TrainOptions
 
 
@@ -136,15 +136,17 @@ def train(
     teacher: nn.Module,
     section: TrainSection,
     pairs: list[ImagePair],
+    session: Session,
     *,
     seed: int,
     progress: Progress,
 ) -> TrainingCurve:
     """Fine-tune in place, with distillation if the section asks for it."""
     distill = section.distill
+    exclude = {"distill"} if session.folder else {"distill", "checkpoint_every"}
     options = TrainOptions(
-        **section.model_dump(exclude={"distill"}),
-        distill=None if distill is None else Distill(distill.weight),
+        **section.model_dump(exclude=exclude),
+        distill=None if distill is None else Distill(**distill.model_dump()),
     )
     return finetune(
         model,
@@ -154,6 +156,7 @@ def train(
         seed=seed,
         device=_device(model),
         progress=progress,
+        session=session,
     )
 
 

@@ -66,6 +66,8 @@ FewCrops = Annotated[int, Strict(), Field(ge=0, le=64), BeforeValidator(_whole)]
 CropSize = Annotated[int, Strict(), Field(ge=16, le=1024), BeforeValidator(_whole)]
 Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(_whole)]
 Positive = Annotated[float, Strict(), AllowInfNan(False), Field(gt=0)]
+Weight = Annotated[float, Strict(), AllowInfNan(False), Field(ge=0)]
+Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
 Ratio = Annotated[
     float,
     Field(
@@ -246,15 +248,42 @@ class PruneSection(Section):
 
 
 class DistillSection(Section):
-    """Let the slim network imitate the dense network it was made of."""
+    """Let the slim network imitate the dense network it was made of. Each term has a weight."""
 
-    weight: Positive = Field(
+    weight: Weight = Field(
         default=1.0, description="Weight of the L1 distance between both outputs beside the loss."
     )
+    laplacian: Weight = Field(
+        default=0.0,
+        description=(
+            "Weight of the distance between Laplacian pyramids of both outputs, and of their high "
+            "frequencies (CDISM). Patches of HR then need sides that are multiples of 16."
+        ),
+    )
+    features: Weight = Field(
+        default=0.0,
+        description="Weight of the distance between feature affinities inside both (FAKD).",
+    )
+    matches: Count = Field(
+        default=4, description="Places inside the networks that `features` compares at."
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="What the dense network computes in."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> DistillSection:
+        if not (self.weight or self.laplacian or self.features):
+            message = "has no term; give 'weight', 'laplacian' or 'features' a number above 0"
+            raise ValueError(message)
+        return self
+
+
+LossName = Literal["l1", "charbonnier", "mse", "fft"]
 
 
 class TrainSection(Section):
-    """Fine-tune with Adam on random patches."""
+    """Fine-tune on random patches."""
 
     steps: Count = Field(description="Optimiser steps.")
     batch_size: Count = Field(default=16, description="Patches in a step.")
@@ -264,15 +293,35 @@ class TrainSection(Section):
     learning_rate: Positive = Field(
         default=2e-4, description="Largest learning rate of the schedule."
     )
-    schedule: Literal["cosine", "constant"] = Field(
+    optimizer: Literal["adam", "adamw", "adamax", "sgd"] = Field(
+        default="adam", description="Which optimizer of torch."
+    )
+    betas: tuple[Share, Share] = Field(
+        default=(0.9, 0.999),
+        description="Decays of the Adam family; the first is the momentum of `sgd`.",
+    )
+    weight_decay: Weight = Field(default=0.0, description="Weight decay of the optimizer.")
+    schedule: Literal["cosine", "constant", "multistep"] = Field(
         default="cosine", description="How the learning rate goes on after the warm-up."
     )
+    min_learning_rate: Weight = Field(
+        default=0.0, description="Learning rate that the cosine ends with."
+    )
+    milestones: tuple[Count, ...] = Field(
+        default=(),
+        description="Steps at which `multistep` multiplies the learning rate by `gamma`.",
+    )
+    gamma: Positive = Field(default=0.5, description="Factor of `multistep`.")
     warmup: Whole = Field(
         default=0,
         description="Steps over which the learning rate rises linearly; fewer than `steps`.",
     )
-    loss: Literal["l1", "charbonnier", "mse"] = Field(
-        default="l1", description="Distance between the output and the high-resolution patch."
+    loss: LossName | Annotated[dict[LossName, Positive], Field(min_length=1)] = Field(
+        default="l1",
+        description=(
+            "Distance between the output and the high-resolution patch, or the weights of several "
+            "as in `{l1: 1, fft: 0.05}`."
+        ),
     )
     distill: DistillSection | None = Field(
         default=None, description="Learn from the dense network as well. Off if not given."
@@ -280,11 +329,55 @@ class TrainSection(Section):
     clip_norm: Positive | None = Field(
         default=None, description="Largest norm of the gradient; it is scaled down to it."
     )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="What autocast computes in; weights stay as they are."
+    )
+    ema: Annotated[float, Strict(), Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="Decay of the moving average of the weights, which is then the result.",
+    )
+    accumulate: Count = Field(
+        default=1, description="Parts that a batch is computed in, to save memory."
+    )
+    channels_last: bool = Field(default=False, description="Memory layout with channels last.")
+    compile: bool = Field(default=False, description="Compile the network with `torch.compile`.")
+    minutes: Positive | None = Field(
+        default=None,
+        description=(
+            "Budget of time; the schedule ends with whichever is over first, `steps` or this."
+        ),
+    )
+    validate_every: Count | None = Field(
+        default=None,
+        description="Steps between two looks at `data.evaluate`. Never if not given.",
+    )
+    checkpoint_every: Count = Field(
+        default=500, description="Steps between two checkpoints of `prunekit run`."
+    )
+    keep_last: Count = Field(
+        default=2, description="Checkpoints that stay, beside that of the best look."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainSection:
         if self.warmup >= self.steps:
             message = f"has 'warmup' {self.warmup}, which must be less than 'steps' {self.steps}"
+            raise ValueError(message)
+        if bool(self.milestones) != (self.schedule == "multistep"):
+            message = "needs 'milestones' with 'schedule: multistep', and takes none with others"
+            raise ValueError(message)
+        ascending = list(self.milestones) == sorted(set(self.milestones))
+        if not ascending or any(place >= self.steps for place in self.milestones):
+            message = f"has 'milestones' that do not ascend, or are not before step {self.steps}"
+            raise ValueError(message)
+        if self.batch_size % self.accumulate:
+            message = (
+                f"has 'batch_size' {self.batch_size}, which must be a multiple of 'accumulate' "
+                f"{self.accumulate}"
+            )
+            raise ValueError(message)
+        if self.min_learning_rate > self.learning_rate:
+            message = "has a 'min_learning_rate' above 'learning_rate'"
             raise ValueError(message)
         return self
 
@@ -407,6 +500,10 @@ class Recipe(Section):
         trains = any(stage.train is not None for stage in self.steps)
         if trains and (self.data is None or self.data.train is None):
             message = "trains, but has no 'data.train' that names the images to train on"
+            raise ValueError(message)
+        looks = any(stage.train and stage.train.validate_every for stage in self.steps)
+        if looks and (self.data is None or self.data.evaluate is None):
+            message = "has 'validate_every', but no 'data.evaluate' that names images to look at"
             raise ValueError(message)
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"

@@ -57,7 +57,7 @@ class Distillation:
         self, teacher: nn.Module, options: Distill, student: nn.Module, matches: Sequence[str]
     ) -> None:
         """Let a teacher be imitated; features are compared at the modules that `matches` names."""
-        self._teacher = teacher
+        self.teacher = teacher
         self._options = options
         self._places = tuple(matches) if options.features else ()
         self._theirs = Features(teacher, self._places)
@@ -84,7 +84,7 @@ class Distillation:
         dtype = _DTYPES.get(self._options.precision)
         autocast = torch.autocast(lr.device.type, dtype, enabled=dtype is not None)
         with torch.no_grad(), self._theirs.watched(), autocast:
-            target = self._teacher(lr)
+            target = self.teacher(lr)
         if not isinstance(target, Tensor):
             message = f"the teacher returns a {type(target).__name__} where an image is needed"
             raise TrainError(message)

@@ -14,6 +14,7 @@ from torch import nn
 
 from prunekit.data.pairs import ImagePair
 from prunekit.data.patches import Patches
+from prunekit.errors import TrainError
 from prunekit.progress import Progress
 from prunekit.train.checkpoint import CheckpointFolder
 from prunekit.train.curve import CurveRecorder, TrainingCurve, ValidationPoint
@@ -130,10 +131,15 @@ def _begin(
     progress: Progress,
 ) -> _Course:
     """Start from the beginning, or from the newest checkpoint."""
-    identity = Identity.of(
-        options, trainer.inner, patches.pairs, seed=seed, processes=trainer.processes.count
-    )
     folder = session.folder
+    teacher = trainer.distillation
+    identity = Identity.of(
+        options,
+        [trainer.inner] if teacher is None else [trainer.inner, teacher.teacher],
+        patches.pairs,
+        seed=seed,
+        processes=trainer.processes.count,
+    )
     course = _Course(
         trainer=trainer,
         patches=patches,
@@ -153,6 +159,12 @@ def _begin(
         if checkpoint is not None:
             course.before = restore(checkpoint, trainer, course.recorder, identity)
             course.done = checkpoint.step
+    if len(set(trainer.processes.gathered(course.done))) > 1:
+        message = (
+            "the processes do not see the same checkpoints; put the output folder where all "
+            "machines can read it"
+        )
+        raise TrainError(message)
     if folder is not None and course.log is not None and trainer.processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         course.log.go_on_from(course.done)

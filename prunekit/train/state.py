@@ -31,6 +31,8 @@ class Identity:
 
     settings: Mapping[str, Any]
     network: str
+    weights: int
+    """A checksum of those that training begins with, and of the teacher's."""
     images: int
     """A checksum of all images."""
     seed: int
@@ -39,13 +41,13 @@ class Identity:
     @staticmethod
     def of(
         options: TrainOptions,
-        model: nn.Module,
+        networks: Sequence[nn.Module],
         pairs: Sequence[ImagePair],
         *,
         seed: int,
         processes: int,
     ) -> Identity:
-        """Of a training that is about to begin."""
+        """Of a training that is about to begin, of a network and perhaps a teacher."""
         images = 0
         for pair in pairs:
             for image in (pair.lr, pair.hr):
@@ -55,14 +57,23 @@ class Identity:
             for field in fields(options)
             if field.name not in _FREE
         }
-        return Identity(settings, fingerprint(model), images, seed, processes)
+        weights = 0
+        for network in networks:
+            for tensor in _state_of(network).values():
+                content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                weights = zlib.crc32(content.numpy().data, weights)
+        return Identity(settings, fingerprint(networks[0]), weights, images, seed, processes)
 
     def check(self, found: Mapping[str, Any]) -> None:
         """Raise `TrainError` if a checkpoint is of another training."""
         mine = asdict(self)
         settings = found.get("settings", {})
         other = [name for name, value in mine["settings"].items() if settings.get(name) != value]
-        other += [name for name in ("network", "images", "seed") if found.get(name) != mine[name]]
+        other += [
+            name
+            for name in ("network", "weights", "images", "seed")
+            if found.get(name) != mine[name]
+        ]
         if found.get("processes") != self.processes:
             other.append(f"processes ({found.get('processes')} then, {self.processes} now)")
         if other:

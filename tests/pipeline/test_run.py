@@ -30,6 +30,7 @@ FILES = [
     "report.json",
     "report.md",
     "slim.safetensors",
+    "training",
 ]
 
 
@@ -77,7 +78,7 @@ def test_every_file_says_what_it_should(finished):
     read = {
         p.name: p.read_text("utf-8")
         for p in finished.folder.iterdir()
-        if p.suffix != ".safetensors"
+        if p.suffix not in {".safetensors", ""}
     }
     assert prunekit.Plan.from_json(read["plan.json"]) == finished.result.plan
     assert json.loads(read["environment.json"])["packages"]["torch"] == torch.__version__
@@ -107,11 +108,11 @@ def test_another_seed_gives_another_plan(images, finished, tmp_path):
 
 
 def test_a_run_overwrites_nothing_unless_told_to(finished):
-    before = {p.name: p.read_bytes() for p in finished.folder.iterdir()}
+    before = {p.name: p.read_bytes() for p in finished.folder.iterdir() if p.is_file()}
     bad = finished.result.recipe.model_copy(update={"output": finished.folder.parent})
     with pytest.raises(PrunekitError, match="exists already"):
         run(bad, progress=Silent())
-    assert {p.name: p.read_bytes() for p in finished.folder.iterdir()} == before
+    assert {p.name: p.read_bytes() for p in finished.folder.iterdir() if p.is_file()} == before
 
 
 def test_a_run_that_fails_leaves_no_folder_and_spares_the_old_one(images, tmp_path):
@@ -189,7 +190,7 @@ device: cpu
 model: {network: edsr, arguments: {channels: 16, blocks: 1}, input_shape: [1, 3, 12, 12]}
 data: {train: {folder: IMAGES}}
 prune: {method: filter, target: {channel_ratio: 0.5}}
-train: {steps: 1000000, batch_size: 1, patch_size: 8}
+train: {steps: 1000000, batch_size: 1, patch_size: 8, checkpoint_every: 1000000}
 """
 
 
@@ -227,8 +228,9 @@ def test_a_killed_run_leaves_no_run_folder_and_the_next_run_sweeps_what_it_left(
     process.wait()
     process.stderr.close()
     assert not (tmp_path / "runs" / "tiny").exists()
-    (left,) = (tmp_path / "runs").iterdir()
-    assert left.name.startswith(".tiny.partial-")
+    partial, work = sorted((tmp_path / "runs").iterdir())
+    assert partial.name.startswith(".tiny.partial-")
+    assert work.name == ".tiny.work"
     run(recipe(images, tmp_path / "runs"), progress=Silent())
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny"]
     assert sorted(path.name for path in (tmp_path / "runs" / "tiny").iterdir()) == FILES
