@@ -233,7 +233,14 @@ def _session(
     if section.validate_every is not None:
         samples = None if folder is None else folder / "samples"
         validation = Validation(images["held-out"], _border(job), samples)
-    return Session(matches=matches, validation=validation, folder=folder)
+    if section.tensorboard and folder is None:
+        message = (
+            "train.tensorboard needs a folder to write to; name a work_folder, or leave it out"
+        )
+        raise RecipeError(message)
+    return Session(
+        matches=matches, validation=validation, folder=folder, tensorboard=section.tensorboard
+    )
 
 
 def _border(job: _Job) -> int:

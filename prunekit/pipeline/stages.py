@@ -143,7 +143,7 @@ def train(
 ) -> TrainingCurve:
     """Fine-tune in place, with distillation if the section asks for it."""
     distill = section.distill
-    exclude = {"distill"} if session.folder else {"distill", "checkpoint_every"}
+    exclude = {"distill", "tensorboard"} | (set() if session.folder else {"checkpoint_every"})
     options = TrainOptions(
         **section.model_dump(exclude=exclude),
         distill=None if distill is None else Distill(**distill.model_dump()),

@@ -15,7 +15,7 @@ from prunekit.files import write_atomic
 
 _RECIPE = "recipe.yaml"
 _CHECKPOINTS = "*/step-*"
-_KEPT = ("steps.jsonl", "samples")
+_KEPT = ("steps.jsonl", "samples", "tensorboard")
 """What of a stage is worth keeping when the run is over."""
 
 

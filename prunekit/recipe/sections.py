@@ -357,6 +357,9 @@ class TrainSection(Section):
     keep_last: Count = Field(
         default=2, description="Checkpoints that stay, beside that of the best look."
     )
+    tensorboard: bool = Field(
+        default=False, description="Write event files for TensorBoard into the run's folder."
+    )
 
     @model_validator(mode="after")
     def _check(self) -> TrainSection:

@@ -16,6 +16,7 @@ from prunekit.data.pairs import ImagePair
 from prunekit.data.patches import Patches
 from prunekit.errors import TrainError
 from prunekit.progress import Progress
+from prunekit.train.board import Board
 from prunekit.train.checkpoint import CheckpointFolder
 from prunekit.train.curve import CurveRecorder, TrainingCurve, ValidationPoint
 from prunekit.train.hooks import TrainHook
@@ -39,6 +40,8 @@ class Session:
     validation: Validation | None = None
     folder: Path | None = None
     """For checkpoints and the log of steps. A training goes on from the newest one in there."""
+    tensorboard: bool = False
+    """Write event files into the folder."""
 
 
 @dataclass
@@ -52,6 +55,7 @@ class _Course:
     session: Session
     checkpoints: CheckpointFolder | None
     log: StepLog | None
+    board: Board | None
     started: float
     done: int = 0
     """Steps."""
@@ -60,6 +64,14 @@ class _Course:
     learning_rate: float = 0.0
     score: dict[str, float] = field(default_factory=dict)
     """Of the newest look at the held-out images."""
+
+    def note(self, **figures: float) -> None:
+        """Put figures of the newest step into the log and on the board."""
+        if not self.trainer.processes.is_first:
+            return
+        for book in (self.log, self.board):
+            if book is not None:
+                book.add(self.done, **figures)
 
     @property
     def seconds(self) -> float:
@@ -115,6 +127,8 @@ def finetune(
             hook.at_stage_end(trainer.inner)
         if course.log is not None:
             trainer.processes.first_does(course.log.flush)
+        if course.board is not None:
+            course.board.close()
     curve = course.recorder.curve(seconds=course.seconds, out_of_time=out_of_time)
     ended = f", out of time after {course.done} steps" if out_of_time else ""
     progress.finish(f"loss {curve.loss[0]:.4f} to {curve.loss[-1]:.4f}{ended}")
@@ -151,6 +165,7 @@ def _begin(
         if folder is None
         else CheckpointFolder(folder, keep_last=options.keep_last),
         log=None if folder is None else StepLog(folder / "steps.jsonl"),
+        board=None,
     )
     if course.checkpoints is not None:
         checkpoint, faults = course.checkpoints.latest()
@@ -168,6 +183,8 @@ def _begin(
     if folder is not None and course.log is not None and trainer.processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
         course.log.go_on_from(course.done)
+        if session.tensorboard:
+            course.board = Board(folder / "tensorboard", done=course.done)
     for hook in session.hooks:
         hook.at_start(trainer.inner)
     return course
@@ -200,8 +217,7 @@ def _step(course: _Course, options: TrainOptions, spent: float) -> float:
     loss = trainer.update(step, [course.patches.sample(step, share) for share in shares])
     course.done += 1
     course.recorder.add(step, loss, course.learning_rate)
-    if course.log is not None and trainer.processes.is_first:
-        course.log.add(course.done, loss=loss, learning_rate=course.learning_rate)
+    course.note(loss=loss, learning_rate=course.learning_rate)
     return loss
 
 
@@ -229,8 +245,7 @@ def _validate(course: _Course, validation: Validation) -> float:
         with average.applied():
             score = validation.run(trainer.inner, course.done, trainer.processes)
     course.recorder.add_validation(ValidationPoint(course.done, score))
-    if course.log is not None and trainer.processes.is_first:
-        course.log.add(course.done, psnr_y=score)
+    course.note(psnr_y=score)
     return score
 
 

@@ -303,3 +303,49 @@ def test_distillation_goes_on_to_the_same_bits(tmp_path):
         trained(tmp_path / "stopped", Stops(3))
     assert_equal_weights(trained(tmp_path / "stopped"), expected)
     shutil.rmtree(tmp_path)
+
+
+def test_tensorboard_is_told_of_every_step_once(tmp_path):
+    events = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="the extra is not there"
+    )
+    pairs = make_pairs()
+    for after in (5, 99):
+        model = make_model()
+        options = TrainOptions(**{**OPTIONS, "ema": None})
+        session = Session(
+            validation=Validation(pairs[:1], border=2), folder=tmp_path, tensorboard=True
+        )
+        try:
+            finetune(
+                model,
+                pairs,
+                options,
+                teacher=None,
+                seed=0,
+                device=torch.device("cpu"),
+                progress=Stops(after),
+                session=session,
+            )
+        except KeyboardInterrupt:
+            assert after == 5
+    found = events.EventAccumulator(str(tmp_path / "tensorboard"))
+    found.Reload()
+    assert [event.step for event in found.Scalars("loss")] == list(range(1, 13))
+    assert [event.step for event in found.Scalars("psnr_y")] == [4, 8, 12]
+
+
+def test_tensorboard_that_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    session = Session(folder=tmp_path, tensorboard=True)
+    with pytest.raises(TrainError, match=r"pip install 'prunekit\[tensorboard\]'"):
+        finetune(
+            make_model(),
+            make_pairs(),
+            TrainOptions(steps=1, batch_size=2, patch_size=8),
+            teacher=None,
+            seed=0,
+            device=torch.device("cpu"),
+            progress=Silent(),
+            session=session,
+        )
