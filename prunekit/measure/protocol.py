@@ -9,12 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from prunekit.data.image import Image
 from prunekit.measure.quality import psnr_rgb, psnr_y, ssim_rgb, ssim_y
 
-Image = NDArray[np.uint8]
 Metric = Callable[[Image, Image, int], float]
 Channels = Literal["y", "rgb"]
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from prunekit.data.image import Image
+
 Plane = NDArray[np.float64]
 
 _WINDOW = 11
