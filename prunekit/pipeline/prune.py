@@ -135,7 +135,7 @@ class _Done:
     """The slim network as it was when training last began."""
 
 
-def _run_stages(job: _Job, pairs: list[ImagePair]) -> _Done:
+def _run_stages(job: _Job, pairs: Sequence[ImagePair]) -> _Done:
     done = _Done(job.dense)
     for number, stage in enumerate(job.recipe.steps):
         if stage.prune is not None:
@@ -168,7 +168,7 @@ def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
 
 
 def _train(
-    job: _Job, done: _Done, section: TrainSection, pairs: list[ImagePair], *, seed: int
+    job: _Job, done: _Done, section: TrainSection, pairs: Sequence[ImagePair], *, seed: int
 ) -> TrainingCurve:
     done.before_training = done.model if done.plan else None
     done.model = clone_model(done.model)
@@ -176,7 +176,7 @@ def _train(
     return stages.train(done.model, teacher, section, pairs, seed=seed, progress=job.journal)
 
 
-def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
+def _measure(job: _Job, done: _Done, pairs: Sequence[ImagePair]) -> Findings:
     """Count, time and evaluate whatever the recipe asks for and the network allows."""
     assert done.plan is not None  # a recipe prunes at least once
     ends = {DENSE: job.dense, SLIM: done.model}
@@ -232,7 +232,7 @@ def _takes_images(job: _Job) -> bool:
     return not others and len(shape) == len(("N", "C", "H", "W")) and shape[1] == 3  # noqa: PLR2004 (RGB)
 
 
-def _load_images(job: _Job) -> dict[str, list[ImagePair]]:
+def _load_images(job: _Job) -> dict[str, Sequence[ImagePair]]:
     """Read the images that some stage needs, by `training` and `held-out`."""
     recipe, scale = job.recipe, _scale(job)
     wanted = {}
@@ -256,7 +256,7 @@ def _load_images(job: _Job) -> dict[str, list[ImagePair]]:
     return images
 
 
-def _check_held_out(training: list[ImagePair], held_out: list[ImagePair]) -> None:
+def _check_held_out(training: Sequence[ImagePair], held_out: Sequence[ImagePair]) -> None:
     """Refuse to evaluate on an image that is trained on, under whatever name."""
     seen = {pair.hr.tobytes(): pair.name for pair in training}
     for pair in held_out:

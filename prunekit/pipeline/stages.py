@@ -14,7 +14,7 @@ __all__ = [
     "train",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -121,7 +121,7 @@ def _rebuild(
 
 def load_images(
     section: ImagesSection, scale: int, *, purpose: str, progress: Progress
-) -> list[ImagePair]:
+) -> Sequence[ImagePair]:
     """Read the images of a section of a recipe."""
     source = (
         Folder(section.folder, section.names)
@@ -135,7 +135,7 @@ def train(
     model: nn.Module,
     teacher: nn.Module,
     section: TrainSection,
-    pairs: list[ImagePair],
+    pairs: Sequence[ImagePair],
     *,
     seed: int,
     progress: Progress,
@@ -159,7 +159,7 @@ def train(
 
 def evaluate_all(
     models: Mapping[str, nn.Module],
-    pairs: list[ImagePair],
+    pairs: Sequence[ImagePair],
     *,
     border: int,
     progress: Progress,
