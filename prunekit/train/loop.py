@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from prunekit.data.pairs import ImagePair
-from prunekit.data.patches import Patches
+from prunekit.data.pairs import ClipPair, ImagePair
+from prunekit.data.patches import Patches, Window
 from prunekit.errors import TrainError
 from prunekit.measure.mode import in_mode, placement
 from prunekit.progress import Progress
@@ -27,9 +27,10 @@ from prunekit.train.schedule import learning_rate_at
 
 def finetune(
     model: nn.Module,
-    pairs: Sequence[ImagePair],
+    pairs: Sequence[ImagePair] | Sequence[ClipPair],
     options: TrainOptions,
     *,
+    window: Window | None = None,
     teacher: nn.Module | None,
     seed: int,
     device: torch.device,
@@ -39,11 +40,12 @@ def finetune(
 
     The parameters that require a gradient are trained, in training mode. Afterwards the network
     has the modes it came with, no gradients, and stands on `device`, as does the teacher, which
-    is given if and only if `options.distill` is. Under `accelerate launch` every process takes
-    its share of a batch, and its own device. Raises `TrainError` if the loss or a weight stops
-    being finite, and `DataError` for an image smaller than a patch.
+    is given if and only if `options.distill` is; likewise the window, for clips. Under
+    `accelerate launch` every process takes its share of a batch, and its own device. Raises
+    `TrainError` if the loss or a weight stops being finite, and `DataError` for an image smaller
+    than a patch.
     """
-    patches = Patches(pairs, patch_size=options.patch_size, seed=seed)
+    patches = Patches(pairs, patch_size=options.patch_size, seed=seed, window=window)
     with _trainer(model, teacher, options, seed=seed, device=device) as trainer:
         recorder = CurveRecorder(options, images=len(pairs))
         progress.start("fine-tune", options.steps)
