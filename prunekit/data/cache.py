@@ -45,17 +45,31 @@ _HOUR, _DAY = 3600.0, 86400.0
 
 
 def default_folder() -> Path:
-    """Return `$PRUNEKIT_CACHE`, else the folder for caches that the system gives every user."""
+    """Return `$PRUNEKIT_CACHE`, else the folder for caches that the system gives every user.
+
+    Raises `CacheError` if the user has no home.
+    """
     named = os.environ.get("PRUNEKIT_CACHE")
     if named:
         return Path(named).expanduser().absolute()
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA")
-        return (Path(local) if local else Path.home() / "AppData" / "Local") / "prunekit" / "Cache"
+        return (Path(local) if local else _home() / "AppData" / "Local") / "prunekit" / "Cache"
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "prunekit"
+        return _home() / "Library" / "Caches" / "prunekit"
     base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "prunekit"
+    return (Path(base) if Path(base).is_absolute() else _home() / ".cache") / "prunekit"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        message = (
+            "there is no home folder to keep decoded images in; name a folder by PRUNEKIT_CACHE or "
+            "'data.cache.folder', or set 'cache: false'"
+        )
+        raise CacheError(message) from error
 
 
 @dataclass(frozen=True)
@@ -81,9 +95,9 @@ class Cache:
         """Put a pair in its place. Raises `CacheError` if the disk does not take it."""
         arrays = [("lr", lr), ("hr", hr)]
         facts = {name: [array.dtype.name, array.shape] for name, array in arrays}
-        content = [(_MAGIC + json.dumps(facts).encode()).ljust(_HEAD)]
+        content: list[bytes | memoryview] = [(_MAGIC + json.dumps(facts).encode()).ljust(_HEAD)]
         for _, array in arrays:
-            content += [array.tobytes(), b"\0" * (-array.nbytes % _ALIGNED)]
+            content += [np.ascontiguousarray(array).data, b"\0" * (-array.nbytes % _ALIGNED)]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(path, b"".join(content))

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import time
 from pathlib import Path
@@ -267,6 +268,28 @@ def test_processes_at_once_end_with_the_same_pairs(folder, cache):
     assert_equal_pairs(mine, load(folder, None))
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a way to kill")
+def test_a_killed_process_leaves_whole_pairs_and_the_next_goes_on(tmp_path, cache, decoded):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(150):
+        write(folder / f"{number}.png", seed=number, size=(90, 120))
+    expected = load(folder, None)
+    decoded.clear()
+    for enough in (1, 40, 90):
+        victim = multiprocessing.get_context("spawn").Process(target=load, args=(folder, cache))
+        victim.start()
+        while victim.is_alive() and len(list(cache.folder.rglob("*.pair"))) < enough:
+            time.sleep(0.002)
+        victim.kill()
+        victim.join(60)
+        whole = list(cache.folder.rglob("*.pair"))
+        assert all(cache.read(path) is not None for path in whole)
+    assert_equal_pairs(load(folder, cache), expected)
+    assert len(decoded) == 150 - len(whole)
+
+
 def test_the_folder_is_the_one_named_or_that_of_the_system(monkeypatch, tmp_path):
     monkeypatch.setenv("PRUNEKIT_CACHE", str(tmp_path / "named"))
     assert default_folder() == tmp_path / "named"
@@ -282,3 +305,14 @@ def test_the_folder_is_the_one_named_or_that_of_the_system(monkeypatch, tmp_path
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert default_folder() == tmp_path / "local" / "prunekit" / "Cache"
+
+
+def test_a_user_without_a_home_is_told_what_to_do(monkeypatch):
+    def homeless():
+        raise RuntimeError
+
+    for name in ("PRUNEKIT_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(CacheError, match=r"no home folder .*; name a folder by PRUNEKIT_CACHE"):
+        default_folder()
