@@ -16,7 +16,7 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,9 +24,16 @@ from typing import TypeVar, overload
 
 from prunekit.data.cache import GIB, Cache
 from prunekit.data.decode import PairFiles, PairOptions, decode
-from prunekit.data.folders import clips_in, images_in, match, natural_order, only
 from prunekit.data.image import Alpha, Image
-from prunekit.data.photographs import PHOTOGRAPHS, photograph_folder
+from prunekit.data.sources import (
+    Clips,
+    Folder,
+    ImageSource,
+    Listed,
+    Photographs,
+    list_clips,
+    list_images,
+)
 from prunekit.errors import DataError
 from prunekit.progress import Progress
 
@@ -38,34 +45,6 @@ _OPEN = 128
 
 _NAMED = 5
 """Images that a message names at most."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """The image files right in a folder; folders in it, hidden and other files are passed over."""
-
-    path: Path
-    names: tuple[str, ...] | None = None  # file names without suffix; None: all of them
-    lr: Path | None = None  # folder of LR of the same names, or with `x2` behind; None: made
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """Photographs of the installed scikit-image package."""
-
-    names: tuple[str, ...] | None = None  # keys of `PHOTOGRAPHS`; None: all of them
-
-
-@dataclass(frozen=True)
-class Clips:
-    """A folder of clips, each a folder whose images are its frames in natural order."""
-
-    path: Path
-    names: tuple[str, ...] | None = None  # names of clips; None: all of them
-    lr: Path | None = None  # folder of clips of the same names with frames of the same names
-
-
-ImageSource = Folder | Photographs | Clips
 
 
 @dataclass(frozen=True)
@@ -162,7 +141,7 @@ def load_pairs(
     options = PairOptions(scale, modcrop, alpha, deep)
     stage = f"read {purpose} images".replace("  ", " ")
     loader = _Loader(options, progress, stage, skip_unreadable=skip_unreadable)
-    return loader.load(_image_files(source, scale), ImagePair, cache)
+    return loader.load(list_images(source, scale), ImagePair, cache)
 
 
 def load_clips(
@@ -181,15 +160,7 @@ def load_clips(
     options = PairOptions(scale, modcrop, alpha, deep)
     stage = f"read {purpose} clips".replace("  ", " ")
     loader = _Loader(options, progress, stage, skip_unreadable=skip_unreadable)
-    return loader.load(_clip_files(source, scale), ClipPair, cache)
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """What a source holds: the files of every pair by name, or why there is no pair."""
-
-    where: str
-    entries: Mapping[str, PairFiles | DataError]
+    return loader.load(list_clips(source, scale), ClipPair, cache)
 
 
 @dataclass(frozen=True)
@@ -201,7 +172,7 @@ class _Loader:
     stage: str
     skip_unreadable: bool
 
-    def load(self, listed: _Listed, kind: type[PairT], cache: Cache | None) -> Pairs[PairT]:
+    def load(self, listed: Listed, kind: type[PairT], cache: Cache | None) -> Pairs[PairT]:
         if cache is None:
             pairs, skipped = self._each(
                 listed, lambda files: kind(files.name, *decode(files, self.options))
@@ -214,7 +185,7 @@ class _Loader:
         return Pairs(_Mapped(cache, self.options, kind, stored), skipped)
 
     def _each(
-        self, listed: _Listed, make: Callable[[PairFiles], T], *, start: int = 0
+        self, listed: Listed, make: Callable[[PairFiles], T], *, start: int = 0
     ) -> tuple[list[T], list[Skipped]]:
         """Make something of every entry, beginning anywhere, and deal with those that fail."""
         names = list(listed.entries)
@@ -285,14 +256,14 @@ class _Mapped(Sequence[PairT]):
 
     def _again(self, stored: _Stored) -> tuple[Image, Image]:
         """Decode what was deleted from the cache, if the files are still what they were."""
-        if _store(stored.files, self._options, self._cache).path != stored.path:
+        if self._cache.path(stored.files, self._options) != stored.path:
             message = (
                 f"the files of '{stored.files.name}' changed while they were in use; start again"
             )
             raise DataError(message)
-        arrays = self._cache.read(stored.path)
-        assert arrays is not None  # just written
-        return arrays
+        arrays = decode(stored.files, self._options)
+        self._cache.write(stored.path, *arrays)
+        return self._cache.read(stored.path) or arrays
 
 
 def _store(files: PairFiles, options: PairOptions, cache: Cache) -> _Stored:
@@ -315,7 +286,7 @@ def _usable(entry: PairFiles | DataError) -> PairFiles:
     return entry
 
 
-def _refusal(faults: Sequence[Skipped], total: int, listed: _Listed) -> str:
+def _refusal(faults: Sequence[Skipped], total: int, listed: Listed) -> str:
     if len(faults) == 1:
         return faults[0].reason
     return (
@@ -324,86 +295,7 @@ def _refusal(faults: Sequence[Skipped], total: int, listed: _Listed) -> str:
     )
 
 
-def _counted(faults: Sequence[Skipped], total: int, listed: _Listed) -> str:
+def _counted(faults: Sequence[Skipped], total: int, listed: Listed) -> str:
     named = ", ".join(f"'{fault.name}'" for fault in faults[:_NAMED])
     more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
     return f"{len(faults)} of {total} in {listed.where} ({named}{more}; {faults[0].reason})"
-
-
-def _image_files(source: ImageSource, scale: int) -> _Listed:
-    """List the files of every image of a source, or of every frame of its clips."""
-    if isinstance(source, Clips):
-        clips = _clip_files(source, scale)
-        return _Listed(clips.where, dict(_frames(clips.entries)))
-    if isinstance(source, Photographs):
-        folder = photograph_folder()
-        files = {name: folder / photograph.file for name, photograph in PHOTOGRAPHS.items()}
-        where = "the photographs of scikit-image"
-        return _listed(files, None, source.names, where, scale)
-    lr = images_in(source.lr) if source.lr else None
-    return _listed(images_in(source.path), lr, source.names, f"folder {source.path}", scale)
-
-
-def _listed(
-    files: Mapping[str, Path],
-    lr: Mapping[str, Path] | None,
-    names: tuple[str, ...] | None,
-    where: str,
-    scale: int,
-) -> _Listed:
-    """Pair images by name; what has no partner is a fault of its own."""
-    ordered = {name: files[name] for name in sorted(files, key=natural_order)}
-    chosen = ordered if names is None else only(names, ordered, where, "image")
-    if lr is None:
-        return _Listed(where, {name: PairFiles(name, (hr,)) for name, hr in chosen.items()})
-    found = match(chosen, lr, scale)
-    entries: dict[str, PairFiles | DataError] = {
-        name: PairFiles(name, (hr,), (found.partners[name],))
-        if name in found.partners
-        else DataError(f"image {hr} has no LR: there is neither '{name}' nor '{name}x{scale}'")
-        for name, hr in chosen.items()
-    }
-    for name in found.left if names is None else ():
-        entries.setdefault(name, DataError(f"image {lr[name]} is LR without an HR image"))
-    return _Listed(where, entries)
-
-
-def _clip_files(source: Clips, scale: int) -> _Listed:
-    """List the frames of every clip of a source."""
-    where = f"folder {source.path}"
-    clips = clips_in(source.path)
-    chosen = clips if source.names is None else only(source.names, clips, where, "clip")
-    lr = clips_in(source.lr) if source.lr else None
-    return _Listed(where, {n: _clip(n, path, lr, scale) for n, path in chosen.items()})
-
-
-def _clip(
-    name: str, folder: Path, lr: Mapping[str, Path] | None, scale: int
-) -> PairFiles | DataError:
-    try:
-        frames = images_in(folder)
-        if lr is None:
-            return PairFiles(name, tuple(frames.values()), clip=True)
-        if name not in lr:
-            return DataError(f"clip {folder} has no LR: there is no folder '{name}'")
-        found = match(frames, images_in(lr[name]), scale)
-    except DataError as error:
-        return error
-    lone = found.missing or found.left
-    if lone:
-        kind = "LR" if found.missing else "HR"
-        return DataError(f"clip {folder}: {len(lone)} without {kind}, first frame '{lone[0]}'")
-    return PairFiles(name, tuple(frames.values()), tuple(found.partners.values()), clip=True)
-
-
-def _frames(
-    clips: Mapping[str, PairFiles | DataError],
-) -> Iterator[tuple[str, PairFiles | DataError]]:
-    """Take clips apart into images; a clip that cannot be used stays one fault."""
-    for clip, files in clips.items():
-        if isinstance(files, DataError):
-            yield clip, files
-            continue
-        for index, hr in enumerate(files.hr):
-            name = f"{clip}/{hr.stem}"
-            yield name, PairFiles(name, (hr,), files.lr and (files.lr[index],))
