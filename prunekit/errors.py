@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CacheError",
     "DataError",
     "ExportError",
     "FileFormatError",
@@ -39,6 +40,10 @@ class DataError(PrunekitError):
 
 class TraceError(PrunekitError):
     """A network cannot be traced with the given inputs."""
+
+
+class CacheError(PrunekitError):
+    """Decoded images cannot be kept on disk."""
 
 
 class PlanError(PrunekitError):

@@ -1,1 +1,1 @@
-"""Photographs, the LR/HR pairs made from them, and patches for training."""
+"""Images and clips, the LR/HR pairs made of them, their cache, and batches for training."""

@@ -1,44 +1,57 @@
-"""Pairs of a low- and a high-resolution image, made from photographs by MATLAB's bicubic."""
+"""Pairs of a low- and a high-resolution image or clip: in memory, or decoded once to disk."""
 
 from __future__ import annotations
 
-__all__ = ["Folder", "ImagePair", "ImageSource", "Photographs", "load_pairs"]
+__all__ = [
+    "ClipPair",
+    "Clips",
+    "Folder",
+    "ImagePair",
+    "ImageSource",
+    "Pairs",
+    "Photographs",
+    "Skipped",
+    "load_clips",
+    "load_pairs",
+]
 
-import re
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar, overload
 
-from prunekit.data.image import SUFFIXES, Image, read_image
-from prunekit.data.photographs import PHOTOGRAPHS, photograph_folder
-from prunekit.data.resize import downscale, modcrop
-from prunekit.errors import DataError, did_you_mean
+from prunekit.data.cache import GIB, Cache
+from prunekit.data.decode import PairFiles, PairOptions, decode
+from prunekit.data.image import Alpha, Image
+from prunekit.data.sources import (
+    Clips,
+    Folder,
+    ImageSource,
+    Listed,
+    Photographs,
+    list_clips,
+    list_images,
+)
+from prunekit.errors import DataError
 from prunekit.progress import Progress
 
+_GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it are spread evenly between whole numbers."""
 
-@dataclass(frozen=True)
-class Folder:
-    """The image files right in a folder; folders in it, hidden and other files are passed over."""
+_OPEN = 128
+"""Files that one process holds open at most for one set of pairs."""
 
-    path: Path
-    names: tuple[str, ...] | None = None  # file names without suffix; None: all of them
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """Photographs of the installed scikit-image package."""
-
-    names: tuple[str, ...] | None = None  # keys of `PHOTOGRAPHS`; None: all of them
-
-
-ImageSource = Folder | Photographs
+_NAMED = 5
+"""Images that a message names at most."""
 
 
 @dataclass(frozen=True)
 class ImagePair:
-    """An image and its reduced copy, both `(H, W, 3)` 8-bit RGB."""
+    """An image and its reduced copy, both `(H, W, 3)` RGB, 8-bit unless 16 bits are kept."""
 
-    name: str  # the file's name without suffix, unique in its source
+    name: str  # the file's name without suffix, unique in its source; `clip/frame` of a clip
     lr: Image
     hr: Image  # cut at the bottom and right to exactly `scale` times the size of `lr`
 
@@ -48,90 +61,241 @@ class ImagePair:
         return int(self.hr.shape[0] // self.lr.shape[0])
 
 
+@dataclass(frozen=True)
+class ClipPair:
+    """A clip and its reduced copy, `(T, H, W, 3)` with as many frames each; else as `ImagePair`."""
+
+    name: str
+    lr: Image
+    hr: Image
+
+    @property
+    def scale(self) -> int:
+        """How many times larger the frames of `hr` are than those of `lr`."""
+        return int(self.hr.shape[1] // self.lr.shape[1])
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image or clip that was left out."""
+
+    name: str
+    reason: str  # what the error would have said
+
+
+T = TypeVar("T")
+PairT = TypeVar("PairT", bound=ImagePair | ClipPair)
+
+
+class Pairs(Sequence[PairT]):
+    """Pairs in natural order of their names, and what was left out of them."""
+
+    def __init__(self, pairs: Sequence[PairT], skipped: Sequence[Skipped] = ()) -> None:
+        self._pairs: Sequence[PairT] = pairs
+        self.skipped = tuple(skipped)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @overload
+    def __getitem__(self, index: int) -> PairT: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PairT]: ...
+    def __getitem__(self, index: int | slice) -> PairT | Sequence[PairT]:
+        return self._pairs[index]
+
+    def __repr__(self) -> str:
+        return f"Pairs({len(self)} pairs, {len(self.skipped)} skipped)"
+
+
 def load_pairs(
-    source: ImageSource, scale: int, *, progress: Progress, purpose: str = ""
-) -> list[ImagePair]:
-    """Read every image of a source and reduce it, in natural order of the names.
+    source: ImageSource,
+    scale: int,
+    *,
+    progress: Progress,
+    purpose: str = "",
+    modcrop: int | None = None,
+    alpha: Alpha = "refuse",
+    deep: bool = False,
+    skip_unreadable: bool = False,
+    cache: Cache | None = None,
+) -> Pairs[ImagePair]:
+    """Read the images of a source, or every frame of clips by itself, in natural order.
 
-    The progress says what they are for, such as `training`. Raises `DataError` if there is no
-    image, a name is unknown, or a file cannot be used.
+    Args:
+        source: where the images are; LR that is not given is made by MATLAB's bicubic.
+        scale: how many times larger HR is than LR.
+        progress: told every image.
+        purpose: what they are for, such as `training`, to say so.
+        modcrop: what the sides of HR are cut to a multiple of; the scale if not given.
+        alpha: what becomes of images with transparent pixels.
+        deep: keep 16-bit images; otherwise they are rounded to 8 bits.
+        skip_unreadable: leave out what cannot be used, with a warning and in `Pairs.skipped`.
+        cache: decode to disk, unless that is done, and map from there; None: into memory.
+
+    Raises:
+        DataError: there is no image, a name is unknown, or files cannot be used; all are tried
+            and counted first.
+        CacheError: the cache cannot be written.
     """
-    files = _files(source)
-    progress.start(f"read {purpose} images".replace("  ", " "), len(files))
-    pairs = []
-    for name, path in files.items():
-        pairs.append(_make_pair(name, path, scale))
-        progress.advance()
-    progress.finish(f"{len(pairs)} images")
-    return pairs
+    options = PairOptions(scale, modcrop, alpha, deep)
+    stage = f"read {purpose} images".replace("  ", " ")
+    loader = _Loader(options, progress, stage, skip_unreadable=skip_unreadable)
+    return loader.load(list_images(source, scale), ImagePair, cache)
 
 
-def _make_pair(name: str, path: Path, scale: int) -> ImagePair:
-    image = read_image(path)
-    height, width = image.shape[:2]
-    if min(height, width) < scale:
-        message = (
-            f"image {path} of {width}x{height} pixels is too small for scale {scale}; leave it out"
-        )
-        raise DataError(message)
-    hr = modcrop(image, scale)
-    return ImagePair(name=name, lr=downscale(hr, scale), hr=hr)
+def load_clips(
+    source: Clips,
+    scale: int,
+    *,
+    progress: Progress,
+    purpose: str = "",
+    modcrop: int | None = None,
+    alpha: Alpha = "refuse",
+    deep: bool = False,
+    skip_unreadable: bool = False,
+    cache: Cache | None = None,
+) -> Pairs[ClipPair]:
+    """Read whole clips; everything else is as in `load_pairs`."""
+    options = PairOptions(scale, modcrop, alpha, deep)
+    stage = f"read {purpose} clips".replace("  ", " ")
+    loader = _Loader(options, progress, stage, skip_unreadable=skip_unreadable)
+    return loader.load(list_clips(source, scale), ClipPair, cache)
 
 
-def _files(source: ImageSource) -> dict[str, Path]:
-    """Return the path of every image of a source by its name, in natural order of the names."""
-    if isinstance(source, Photographs):
-        folder = photograph_folder()
-        known = {name: folder / photograph.file for name, photograph in PHOTOGRAPHS.items()}
-        where = "the photographs of scikit-image"
-    else:
-        known = _images_in(source.path)
-        where = f"folder {source.path}"
-    chosen = known if source.names is None else _only(source.names, known, where)
-    return {name: chosen[name] for name in sorted(chosen, key=_natural_order)}
+@dataclass(frozen=True)
+class _Loader:
+    """Turns files into pairs, and tells how it goes."""
+
+    options: PairOptions
+    progress: Progress
+    stage: str
+    skip_unreadable: bool
+
+    def load(self, listed: Listed, kind: type[PairT], cache: Cache | None) -> Pairs[PairT]:
+        if cache is None:
+            pairs, skipped = self._each(
+                listed, lambda files: kind(files.name, *decode(files, self.options))
+            )
+            return Pairs(pairs, skipped)
+        # Processes that begin at once begin at different places, and so share the work.
+        start = int(os.getpid() * _GOLDEN % 1 * len(listed.entries))
+        stored, skipped = self._each(listed, lambda f: _store(f, self.options, cache), start=start)
+        self._trim(cache, [each.path for each in stored])
+        return Pairs(_Mapped(cache, self.options, kind, stored), skipped)
+
+    def _each(
+        self, listed: Listed, make: Callable[[PairFiles], T], *, start: int = 0
+    ) -> tuple[list[T], list[Skipped]]:
+        """Make something of every entry, beginning anywhere, and deal with those that fail."""
+        names = list(listed.entries)
+        self.progress.start(self.stage, len(names))
+        made: dict[str, T] = {}
+        faults: dict[str, DataError] = {}
+        for name in names[start:] + names[:start]:
+            try:
+                made[name] = make(_usable(listed.entries[name]))
+            except DataError as error:
+                faults[name] = error
+            self.progress.advance()
+        skipped = [Skipped(name, str(faults[name])) for name in names if name in faults]
+        note = f"{len(made)} {self.stage.split()[-1]}"
+        self.progress.finish(f"{note}, {len(skipped)} left out" if skipped else note)
+        if skipped and not (self.skip_unreadable and made):
+            raise DataError(_refusal(skipped, len(names), listed)) from faults[skipped[0].name]
+        if skipped:
+            self.progress.warn(f"{_counted(skipped, len(names), listed)} are left out")
+        return [made[name] for name in names if name in made], skipped
+
+    def _trim(self, cache: Cache, used: Sequence[Path]) -> None:
+        cache.trim(keep=used)
+        size = cache.size()
+        if size > cache.limit:
+            self.progress.warn(
+                f"the cache {cache.folder} holds {size / GIB:.1f} GiB where its limit is "
+                f"{cache.limit / GIB:.1f} GiB, since these images need as much"
+            )
 
 
-def _images_in(folder: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
-    for path in sorted(_entries(folder)):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
-            continue
-        if path.stem in found:
+@dataclass(frozen=True)
+class _Stored:
+    """A pair in the cache, and what to decode should it vanish."""
+
+    files: PairFiles
+    path: Path
+
+
+class _Mapped(Sequence[PairT]):
+    """Pairs of a cache, each mapped when it is asked for; other processes get names alone."""
+
+    def __init__(
+        self, cache: Cache, options: PairOptions, kind: type[PairT], stored: Sequence[_Stored]
+    ) -> None:
+        self._cache, self._options, self._kind, self._stored = cache, options, kind, tuple(stored)
+        self._open = lru_cache(maxsize=_OPEN)(self._map)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    @overload
+    def __getitem__(self, index: int) -> PairT: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PairT]: ...
+    def __getitem__(self, index: int | slice) -> PairT | Sequence[PairT]:
+        if isinstance(index, slice):
+            return _Mapped(self._cache, self._options, self._kind, self._stored[index])
+        return self._open(range(len(self._stored))[index])
+
+    def __reduce__(self) -> tuple[type[_Mapped[PairT]], tuple[object, ...]]:
+        return type(self), (self._cache, self._options, self._kind, self._stored)
+
+    def _map(self, index: int) -> PairT:
+        stored = self._stored[index]
+        arrays = self._cache.read(stored.path) or self._again(stored)
+        return self._kind(stored.files.name, *arrays)
+
+    def _again(self, stored: _Stored) -> tuple[Image, Image]:
+        """Decode what was deleted from the cache, if the files are still what they were."""
+        if self._cache.path(stored.files, self._options) != stored.path:
             message = (
-                f"folder {folder} holds both {found[path.stem].name} and {path.name}, and a name "
-                "stands for one image; rename one of them"
+                f"the files of '{stored.files.name}' changed while they were in use; start again"
             )
             raise DataError(message)
-        found[path.stem] = path
-    if not found:
-        message = f"folder {folder} holds no image; files ending in {', '.join(SUFFIXES)} are read"
-        raise DataError(message)
-    return found
+        arrays = decode(stored.files, self._options)
+        self._cache.write(stored.path, *arrays)
+        return self._cache.read(stored.path) or arrays
 
 
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        message = f"images cannot be read from {folder}: {reason}; name a folder that holds them"
-        raise DataError(message) from error
-
-
-def _only(names: Iterable[str], known: Mapping[str, Path], where: str) -> dict[str, Path]:
-    chosen = {}
-    for name in names:
-        if name not in known:
-            message = f"there is no image '{name}' in {where}{did_you_mean(name, known)}"
+def _store(files: PairFiles, options: PairOptions, cache: Cache) -> _Stored:
+    """Decode a pair to the cache unless it is there."""
+    path = cache.path(files, options)
+    if cache.read(path) is None:
+        lr, hr = decode(files, options)
+        if cache.path(files, options) != path:
+            message = f"the files of '{files.name}' changed while they were read; start again"
             raise DataError(message)
-        chosen[name] = known[name]
-    if not chosen:
-        message = f"no image of {where} is chosen; give at least one name, or leave the names out"
-        raise DataError(message)
-    return chosen
+        cache.write(path, lr, hr)
+    else:
+        cache.mark_used(path)
+    return _Stored(files, path)
 
 
-def _natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort `2` before `10` and letters without regard to case; ties by the name itself."""
-    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
-    return [(int(number or -1), word.lower()) for number, word in parts], name
+def _usable(entry: PairFiles | DataError) -> PairFiles:
+    if isinstance(entry, DataError):
+        raise entry
+    return entry
+
+
+def _refusal(faults: Sequence[Skipped], total: int, listed: Listed) -> str:
+    if len(faults) == 1:
+        return faults[0].reason
+    return (
+        f"{_counted(faults, total, listed)} cannot be used; set 'skip_unreadable' to leave them "
+        "out, or mend them"
+    )
+
+
+def _counted(faults: Sequence[Skipped], total: int, listed: Listed) -> str:
+    named = ", ".join(f"'{fault.name}'" for fault in faults[:_NAMED])
+    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    return f"{len(faults)} of {total} in {listed.where} ({named}{more}; {faults[0].reason})"

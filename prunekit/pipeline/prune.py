@@ -4,14 +4,17 @@ from __future__ import annotations
 
 __all__ = ["PruneResult", "prune", "take_part"]
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from prunekit.data.pairs import ImagePair
+from prunekit.data.image import Image, to_8_bits
+from prunekit.data.pairs import ClipPair, ImagePair, Pairs, Skipped
+from prunekit.data.patches import Window
 from prunekit.errors import DataError, MeasureError, RecipeError
 from prunekit.graph import (
     Attention,
@@ -114,7 +117,7 @@ def prune(
         job = _Job.begun(model, read, inputs, options, Journal(progress or Silent()), work=work)
         images = _load_images(job)
         done = _run_stages(job, images)
-        found = _measure(job, done, images.get("held-out", []))
+        found = _measure(job, done, images)
         report = summarise(read, found, job.journal.seconds)
     return PruneResult(done.model, found.plan, report, read)
 
@@ -158,6 +161,22 @@ class _Job:
         return _Job(dense, recipe, inputs, options, graph, journal, work)
 
 
+@dataclass(frozen=True, eq=False)
+class _Images:
+    """What the stages train and evaluate on; None where none does."""
+
+    training: stages.TrainingPairs | None = None
+    window: Window | None = None
+    """Given if `training` are clips."""
+    held_out: Pairs[ImagePair] | None = None
+
+    @property
+    def skipped(self) -> dict[str, tuple[Skipped, ...]]:
+        """What was left out, by purpose."""
+        purposes = {"training": self.training, "held-out": self.held_out}
+        return {name: pairs.skipped for name, pairs in purposes.items() if pairs is not None}
+
+
 @dataclass
 class _Done:
     """What the stages have made so far."""
@@ -170,7 +189,7 @@ class _Done:
     """The slim network as it was when training last began."""
 
 
-def _run_stages(job: _Job, images: Mapping[str, list[ImagePair]]) -> _Done:
+def _run_stages(job: _Job, images: _Images) -> _Done:
     done = _Done(job.dense)
     for number, stage in enumerate(job.recipe.steps):
         if stage.prune is not None:
@@ -203,36 +222,33 @@ def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
 
 
 def _train(
-    job: _Job,
-    done: _Done,
-    section: TrainSection,
-    images: Mapping[str, list[ImagePair]],
-    number: int,
+    job: _Job, done: _Done, section: TrainSection, images: _Images, number: int
 ) -> TrainingCurve:
+    assert images.training is not None  # a recipe that trains says on what
     done.before_training = done.model if done.plan else None
     done.model = clone_model(done.model)
     return stages.train(
         done.model,
         clone_model(job.dense),
         section,
-        images["training"],
+        images.training,
         _session(job, section, images, number),
+        window=images.window,
         seed=job.recipe.seed + number,
         progress=job.journal,
     )
 
 
-def _session(
-    job: _Job, section: TrainSection, images: Mapping[str, list[ImagePair]], number: int
-) -> Session:
+def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> Session:
     """What the training of a stage has beside network, images and settings."""
     folder = None if job.work is None else job.work / f"stage-{number}"
     distill = section.distill
     matches = find_matches(job.graph, distill.matches) if distill and distill.features else ()
     validation = None
     if section.validate_every is not None:
+        assert images.held_out is not None  # a recipe that looks at images says at which
         samples = None if folder is None else folder / "samples"
-        validation = Validation(images["held-out"], _border(job), samples)
+        validation = Validation(images.held_out, _border(job), samples)
     if section.tensorboard and folder is None:
         message = (
             "train.tensorboard needs a folder to write to; name a work_folder, or leave it out"
@@ -250,19 +266,19 @@ def _border(job: _Job) -> int:
     return (job.graph.scale or 0) if stated is None else stated
 
 
-def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
+def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     """Count, time and evaluate whatever the recipe asks for and the network allows."""
     assert done.plan is not None  # a recipe prunes at least once
     ends = {DENSE: job.dense, SLIM: done.model}
     between = {SLIM_BEFORE: done.before_training} if done.before_training is not None else {}
     networks = {DENSE: job.dense, **between, SLIM: done.model}
-    found = Findings(job.graph, done.plan, done.verifications, done.curves)
+    found = Findings(job.graph, done.plan, done.verifications, done.curves, skipped=images.skipped)
     scale, section = job.graph.scale, job.recipe.evaluate
     latency = section.latency if section else None
     if scale is not None and _takes_images(job):
         size = latency.output_size if latency else _OUTPUT_SIZE
         found = replace(found, costs=_count(job, networks, scale, size))
-    if section is None or scale is None:
+    if section is None or scale is None or images.held_out is None:
         return found
     if isinstance(job.inputs, Tensor):
         counters = stages.count_otherwise(ends, job.inputs, progress=job.journal)
@@ -272,11 +288,11 @@ def _measure(job: _Job, done: _Done, pairs: list[ImagePair]) -> Findings:
         found = replace(found, latencies=times)
     evaluations = stages.evaluate_all(
         networks,
-        pairs,
+        images.held_out,
         border=_border(job),
         progress=job.journal,
     )
-    return replace(found, evaluations=evaluations, pairs=pairs)
+    return replace(found, evaluations=evaluations, pairs=images.held_out)
 
 
 def _count(
@@ -308,42 +324,57 @@ def _takes_images(job: _Job) -> bool:
     return not others and len(shape) == len(("N", "C", "H", "W")) and shape[1] == 3  # noqa: PLR2004 (RGB)
 
 
-def _load_images(job: _Job) -> dict[str, list[ImagePair]]:
-    """Read the images that some stage needs, by `training` and `held-out`."""
+def _load_images(job: _Job) -> _Images:
+    """Read the images that some stage needs."""
     recipe, scale = job.recipe, _scale(job)
-    wanted = {}
-    if recipe.data and recipe.data.train and any(stage.train for stage in recipe.steps):
-        wanted["training"] = recipe.data.train
+    data = recipe.data
+    train = data.train if data and any(stage.train for stage in recipe.steps) else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
-    if recipe.data and recipe.data.evaluate and (recipe.evaluate or looks):
-        wanted["held-out"] = recipe.data.evaluate
-    if not wanted:
-        return {}
+    held_out = data.evaluate if data and (recipe.evaluate or looks) else None
+    if data is None or (train is None and held_out is None):
+        return _Images()
     if scale is None:
         message = (
             "the network's output is no whole multiple of its input, so there are no image pairs "
             "to train or evaluate it on; leave these sections out"
         )
         raise RecipeError(message)
-    images = {
-        name: stages.load_images(section, scale, purpose=name, progress=job.journal)
-        for name, section in wanted.items()
-    }
-    _check_held_out(images.get("training", []), images.get("held-out", []))
+    told, cache = job.journal, data.cache
+    images = _Images(
+        None if train is None else stages.load_training(train, scale, cache, progress=told),
+        Window(train.frames, train.target) if train and train.frames else None,
+        None
+        if held_out is None
+        else stages.load_images(held_out, scale, cache, purpose="held-out", progress=told),
+    )
+    _check_held_out(images)
     return images
 
 
-def _check_held_out(training: list[ImagePair], held_out: list[ImagePair]) -> None:
+def _check_held_out(images: _Images) -> None:
     """Refuse to evaluate on an image that is trained on, under whatever name."""
-    seen = {pair.hr.tobytes(): pair.name for pair in training}
-    for pair in held_out:
-        if pair.hr.tobytes() in seen:
+    held_out = {_digest(pair.hr): pair.name for pair in images.held_out or ()}
+    sizes = {pair.hr.shape for pair in images.held_out or ()}
+    for name, image in _pictures(images.training or ()):
+        seen = held_out.get(_digest(image)) if image.shape in sizes else None
+        if seen is not None:
             message = (
-                f"data.evaluate: image '{pair.name}' is also trained on (as "
-                f"'{seen[pair.hr.tobytes()]}'), so its figures would mean nothing; take it out of "
-                "one of both"
+                f"data.evaluate: image '{seen}' is also trained on (as '{name}'), so its figures "
+                "would mean nothing; take it out of one of both"
             )
             raise DataError(message)
+
+
+def _pictures(pairs: Iterable[ImagePair | ClipPair]) -> Iterator[tuple[str, Image]]:
+    """Take clips apart."""
+    for pair in pairs:
+        frames = pair.hr if isinstance(pair, ClipPair) else pair.hr[None]
+        yield from ((pair.name, frame) for frame in frames)
+
+
+def _digest(image: Image) -> bytes:
+    """Tell pictures from one another as they are compared, with 8 bits."""
+    return hashlib.sha256(to_8_bits(image).tobytes()).digest()
 
 
 def _scale(job: _Job) -> int | None:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 __all__ = [
     "Pruned",
+    "TrainingPairs",
     "count",
     "count_otherwise",
     "evaluate_all",
     "load_images",
+    "load_training",
     "prune",
     "read_graph",
     "time_all",
     "train",
 ]
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from prunekit.data.pairs import Folder, ImagePair, Photographs, load_pairs
+from prunekit.data.cache import GIB, Cache
+from prunekit.data.pairs import (
+    ClipPair,
+    Clips,
+    Folder,
+    ImagePair,
+    ImageSource,
+    Pairs,
+    Photographs,
+    load_clips,
+    load_pairs,
+)
+from prunekit.data.patches import Window
 from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
@@ -30,11 +44,20 @@ from prunekit.measure.latency import Latency, measure_latency
 from prunekit.methods import METHODS
 from prunekit.plan import Plan
 from prunekit.progress import Progress
-from prunekit.recipe import ImagesSection, LatencySection, PruneSection, TrainSection
+from prunekit.recipe import (
+    CacheSection,
+    ImagesSection,
+    LatencySection,
+    PruneSection,
+    TrainImagesSection,
+    TrainSection,
+)
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
 from prunekit.train.options import Distill, TrainOptions
+
+TrainingPairs = Pairs[ImagePair] | Pairs[ClipPair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,24 +143,67 @@ def _rebuild(
 
 
 def load_images(
-    section: ImagesSection, scale: int, *, purpose: str, progress: Progress
-) -> list[ImagePair]:
-    """Read the images of a section of a recipe."""
-    source = (
-        Folder(section.folder, section.names)
-        if section.folder is not None
-        else Photographs(section.names)
+    section: ImagesSection, scale: int, cache: CacheSection, *, purpose: str, progress: Progress
+) -> Pairs[ImagePair]:
+    """Read the images of a section of a recipe, or every frame of its clips.
+
+    Those of 16 bits are kept for training and rounded to 8 for evaluation.
+    """
+    return load_pairs(
+        _source(section),
+        scale,
+        purpose=purpose,
+        modcrop=section.modcrop,
+        alpha=section.alpha,
+        deep=isinstance(section, TrainImagesSection),
+        skip_unreadable=section.skip_unreadable,
+        cache=_cache(cache) if section.cached else None,
+        progress=progress,
     )
-    return load_pairs(source, scale, purpose=purpose, progress=progress)
+
+
+def load_training(
+    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
+) -> TrainingPairs:
+    """Read what to train on: whole clips if the section asks for several frames, else images."""
+    if section.frames is None:
+        return load_images(section, scale, cache, purpose="training", progress=progress)
+    source = _source(section)
+    assert isinstance(source, Clips)  # frames are of clips
+    return load_clips(
+        source,
+        scale,
+        purpose="training",
+        modcrop=section.modcrop,
+        alpha=section.alpha,
+        deep=True,
+        skip_unreadable=section.skip_unreadable,
+        cache=_cache(cache) if section.cached else None,
+        progress=progress,
+    )
+
+
+def _source(section: ImagesSection) -> ImageSource:
+    if section.folder is not None:
+        return Folder(section.folder, section.names, section.lr_folder)
+    if section.clips is not None:
+        return Clips(section.clips, section.names, section.lr_folder)
+    return Photographs(section.names)
+
+
+def _cache(section: CacheSection) -> Cache:
+    limit = int(section.limit_gib * GIB)
+    return Cache(limit=limit) if section.folder is None else Cache(section.folder, limit)
 
 
 def train(
     model: nn.Module,
     teacher: nn.Module,
     section: TrainSection,
-    pairs: list[ImagePair],
+    pairs: TrainingPairs,
     session: Session,
     *,
+    window: Window | None,
     seed: int,
     progress: Progress,
 ) -> TrainingCurve:
@@ -152,6 +218,7 @@ def train(
         model,
         pairs,
         options,
+        window=window,
         teacher=None if distill is None else teacher,
         seed=seed,
         device=_device(model),
@@ -162,7 +229,7 @@ def train(
 
 def evaluate_all(
     models: Mapping[str, nn.Module],
-    pairs: list[ImagePair],
+    pairs: Sequence[ImagePair],
     *,
     border: int,
     progress: Progress,

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from prunekit.data.pairs import ImagePair
+from prunekit.data.pairs import ImagePair, Skipped
 from prunekit.graph import ChannelGraph
 from prunekit.measure.cost import Cost
 from prunekit.measure.counters import CounterResult
@@ -41,6 +41,8 @@ class Findings:
     """Shape of the input that `counters` saw."""
     evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
     pairs: Sequence[ImagePair] = ()
+    skipped: Mapping[str, Sequence[Skipped]] = field(default_factory=dict)
+    """Images that were left out, by what they are for."""
 
 
 def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, float]]) -> Report:
@@ -56,7 +58,7 @@ def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, floa
         prunekit=__version__,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         entries=_entries(found),
-        convention=_convention(found),
+        convention=_convention(recipe, found),
         groups=_groups(found),
         frozen=_frozen(found.graph),
         proof=max(found.verifications, key=lambda v: v.severity),
@@ -91,7 +93,7 @@ def _entries(found: Findings) -> tuple[Entry, ...]:
     return tuple(rows)
 
 
-def _convention(found: Findings) -> tuple[str, ...]:
+def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
     sentences = []
     if found.costs:
         width, height = next(iter(found.costs.values())).output_size
@@ -104,7 +106,7 @@ def _convention(found: Findings) -> tuple[str, ...]:
         sentences.append(
             f"PSNR-Y and SSIM: luma of BT.601 of 8-bit images, {quality.border} pixels cut off "
             f"every side, mean over {_images(len(quality.images))} that took no part in training; "
-            "LR made by bicubic downscaling as in MATLAB."
+            f"{_origin_of_lr(recipe)}."
         )
     if found.latencies:
         latency = next(iter(found.latencies.values()))
@@ -114,6 +116,13 @@ def _convention(found: Findings) -> tuple[str, ...]:
             f"in float32 on {latency.device} with {latency.threads} threads, networks in turns."
         )
     return tuple(sentences)
+
+
+def _origin_of_lr(recipe: Recipe) -> str:
+    images = recipe.data.evaluate if recipe.data else None
+    given = images is not None and images.lr_folder is not None
+    crop = f", HR cut to a multiple of {images.modcrop} pixels" if images and images.modcrop else ""
+    return ("LR as given" if given else "LR made by bicubic downscaling as in MATLAB") + crop
 
 
 def _images(count: int) -> str:
@@ -170,6 +179,8 @@ def _notes(recipe: Recipe, found: Findings) -> tuple[str, ...]:
         if group.reason:
             whole.setdefault(group.reason, []).append(group.name)
     notes += [f"Left whole ({reason}): {', '.join(names)}." for reason, names in whole.items()]
+    for purpose, skipped in found.skipped.items():
+        notes += [f"Left out of the {purpose} images: '{s.name}' ({s.reason})." for s in skipped]
     if recipe.evaluate is not None and recipe.evaluate.latency is None:
         notes.append("Latency was not measured; fewer MACs do not promise less time.")
     if found.latencies:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CacheSection",
     "DataSection",
     "DistillSection",
     "Draft",
@@ -15,6 +16,7 @@ __all__ = [
     "ReportSection",
     "Stage",
     "Target",
+    "TrainImagesSection",
     "TrainSection",
     "check_model",
     "check_references",
@@ -30,6 +32,7 @@ from prunekit.recipe.explain import recipe_schema
 from prunekit.recipe.load import Draft, load_model_section, load_recipe, read_recipe
 from prunekit.recipe.references import check_model, check_references, import_factory
 from prunekit.recipe.sections import (
+    CacheSection,
     DataSection,
     DistillSection,
     EvaluateSection,
@@ -41,6 +44,7 @@ from prunekit.recipe.sections import (
     ReportSection,
     Stage,
     Target,
+    TrainImagesSection,
     TrainSection,
 )
 from prunekit.recipe.write import dump_recipe

@@ -38,8 +38,12 @@ MAX_EXTENDS = 8
 
 PATHS = (
     ("model", "weights"),
-    ("data", "train", "folder"),
-    ("data", "evaluate", "folder"),
+    *(
+        ("data", purpose, key)
+        for purpose in ("train", "evaluate")
+        for key in ("folder", "clips", "lr_folder")
+    ),
+    ("data", "cache", "folder"),
 )
 """The keys whose paths are relative to the recipe they are written in."""
 

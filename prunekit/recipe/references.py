@@ -38,7 +38,9 @@ def check_references(
             check_model(recipe.model, networks=networks, where=lambda *path: place("model", *path))
         for key, images in _images(recipe):
             _check_images(images, f"data.{key}", place("data", key))
-        _check_output(recipe.output, place("output"))
+        _check_output(recipe.output, "output", place("output"))
+        if recipe.data is not None and recipe.data.cache.folder is not None:
+            _check_output(recipe.data.cache.folder, "data.cache.folder", place("data", "cache"))
     except OSError as error:  # no permission, a name too long, a loop of links
         message = f"{_THE_RECIPE} names {error.filename}, which cannot be used: {error.strerror}"
         raise RecipeError(message) from error
@@ -118,9 +120,9 @@ def _check_arguments(
         raise RecipeError(message) from error
 
 
-def _check_output(output: Path, place: Place) -> None:
+def _check_output(output: Path, key: str, place: Place) -> None:
     if output.exists() and not output.is_dir():
-        message = f"{place}: 'output' is {output}, which is not a folder"
+        message = f"{place}: '{key}' is {output}, which is not a folder"
         raise RecipeError(message)
 
 
@@ -145,11 +147,16 @@ def _images(recipe: Recipe) -> Iterator[tuple[str, ImagesSection]]:
 
 
 def _check_images(images: ImagesSection, key: str, place: Place) -> None:
-    if images.folder is not None:
-        known = _images_in(images.folder, f"{place}: '{key}.folder' is {images.folder}, which")
-    else:
+    listing = _images_in if images.clips is None else _clips_in
+    if images.photographs is not None:
         known = set(PHOTOGRAPHS)
         _check_photographs(key, place)
+    else:
+        name, folder = ("folder", images.folder) if images.folder else ("clips", images.clips)
+        assert folder is not None  # a section has one of the three
+        known = listing(folder, f"{place}: '{key}.{name}' is {folder}, which")
+    if images.lr_folder is not None:
+        listing(images.lr_folder, f"{place}: '{key}.lr_folder' is {images.lr_folder}, which")
     for name in images.names or ():
         if name not in known:
             message = f"{place}: '{key}.names' has {shown(name)}{did_you_mean(name, known)}"
@@ -164,16 +171,29 @@ def _check_photographs(key: str, place: Place) -> None:
         raise RecipeError(message) from error
 
 
+def _clips_in(folder: Path, what: str) -> set[str]:
+    names = {entry.name for entry in _entries(folder, what) if entry.is_dir()}
+    if not names:
+        message = f"{what} holds no clip; a clip is a folder of frames in it"
+        raise RecipeError(message)
+    return names
+
+
 def _images_in(folder: Path, what: str) -> set[str]:
+    files = _entries(folder, what)
+    names = {file.stem for file in files if file.suffix.lower() in SUFFIXES}
+    if not names:
+        message = f"{what} holds no image; files ending in {', '.join(SUFFIXES)} are read"
+        raise RecipeError(message)
+    return names
+
+
+def _entries(folder: Path, what: str) -> list[Path]:
+    """Return what is in a folder and not hidden."""
     if not folder.exists():
         message = f"{what} does not exist"
         raise RecipeError(message)
     if not folder.is_dir():
         message = f"{what} is not a folder"
         raise RecipeError(message)
-    files = [file for file in folder.iterdir() if not file.name.startswith(".")]
-    names = {file.stem for file in files if file.suffix.lower() in SUFFIXES}
-    if not names:
-        message = f"{what} holds no image; files ending in {', '.join(SUFFIXES)} are read"
-        raise RecipeError(message)
-    return names
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]

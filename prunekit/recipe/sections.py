@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "CacheSection",
     "DataSection",
     "DistillSection",
     "EvaluateSection",
@@ -15,6 +16,7 @@ __all__ = [
     "Section",
     "Stage",
     "Target",
+    "TrainImagesSection",
     "TrainSection",
 ]
 
@@ -68,6 +70,7 @@ Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(_whole)]
 Positive = Annotated[float, Strict(), AllowInfNan(False), Field(gt=0)]
 Weight = Annotated[float, Strict(), AllowInfNan(False), Field(ge=0)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Switch = Annotated[bool, Strict()]
 Ratio = Annotated[
     float,
     Field(
@@ -161,37 +164,130 @@ class ModelSection(Section):
 
 
 class ImagesSection(Section):
-    """High-resolution images; the low-resolution ones are made of them by bicubic downscaling."""
+    """High-resolution images or clips, and the low-resolution ones that belong to them."""
 
-    model_config = _one_of("folder", "photographs")
+    model_config = _one_of("folder", "photographs", "clips")
 
     folder: FilePath | None = Field(
         default=None,
-        description="Folder of images, relative to the recipe. Excludes `photographs`.",
+        description="Folder of images, relative to the recipe. Excludes `photographs`, `clips`.",
     )
     photographs: Literal["scikit-image"] | None = Field(
         default=None,
         description=(
             "Photographs that an installed package brings along; nothing is downloaded. "
-            "Excludes `folder`."
+            "Excludes `folder`, `clips`."
+        ),
+    )
+    clips: FilePath | None = Field(
+        default=None,
+        description=(
+            "Folder of clips, each a folder of frames, relative to the recipe. "
+            "Excludes `folder`, `photographs`."
+        ),
+    )
+    lr_folder: FilePath | None = Field(
+        default=None,
+        description=(
+            "Folder of the low-resolution images or clips, of the same names or, of images, with "
+            "`x2` (the scale) behind. Made by MATLAB's bicubic downscaling if not given."
         ),
     )
     names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
-        default=None, description="Take only the images of these names, without the suffix."
+        default=None,
+        description="Take only the images of these names, without the suffix, or these clips.",
     )
+    modcrop: Count | None = Field(
+        default=None,
+        description=(
+            "Cut the high-resolution images to a multiple of so many pixels, such as 12. "
+            "The scale if not given."
+        ),
+    )
+    alpha: Literal["refuse", "drop"] = Field(
+        default="refuse",
+        description="What becomes of images with transparent pixels; an opaque alpha is dropped.",
+    )
+    skip_unreadable: Switch = Field(
+        default=False,
+        description=(
+            "Leave out what is corrupt, too small, without its partner or of another scale, and "
+            "say so in log and report, where otherwise the run ends."
+        ),
+    )
+    cache: Switch | None = Field(
+        default=None,
+        description=(
+            "Decode once to `data.cache` and map images from there; or keep them in memory. True "
+            "if not given, false for `photographs`."
+        ),
+    )
+
+    @property
+    def cached(self) -> bool:
+        """Whether images are kept on disk rather than in memory."""
+        return self.photographs is None if self.cache is None else self.cache
 
     @model_validator(mode="after")
     def _check(self) -> ImagesSection:
-        _need_one(self, "folder", "photographs")
+        _need_one(self, "folder", "photographs", "clips")
+        if self.lr_folder is not None and self.photographs is not None:
+            message = "has 'lr_folder', which 'photographs' do not have; name their 'folder'"
+            raise ValueError(message)
         return self
+
+
+class TrainImagesSection(ImagesSection):
+    """What to fine-tune on; images of 16 bits are kept as they are."""
+
+    frames: Count | None = Field(
+        default=None,
+        description=(
+            "For networks that take clips: how many frames of `clips` that follow one another make "
+            "a sample. Without it every frame is an image by itself."
+        ),
+    )
+    target: Literal["all", "centre"] = Field(
+        default="all",
+        description="With `frames`: which of them the network returns, all or the one between.",
+    )
+
+    @model_validator(mode="after")
+    def _check_frames(self) -> TrainImagesSection:
+        if self.frames is not None and self.clips is None:
+            message = "has 'frames', which are of 'clips'; name these"
+            raise ValueError(message)
+        if self.target == "centre" and (self.frames is None or self.frames % 2 == 0):
+            message = "has 'target' centre, which needs an odd number of 'frames'"
+            raise ValueError(message)
+        return self
+
+
+class CacheSection(Section):
+    """Where decoded images are kept, so that each is decoded once."""
+
+    folder: FilePath | None = Field(
+        default=None,
+        description=(
+            "Folder, relative to the recipe; it may be deleted at any time. If not given "
+            "$PRUNEKIT_CACHE, else that of the system for caches of the user."
+        ),
+    )
+    limit_gib: Positive = Field(
+        default=64.0, description="GiB that are kept; what was not used for longest goes first."
+    )
 
 
 class DataSection(Section):
     """The images to fine-tune on and to evaluate on."""
 
-    train: ImagesSection | None = Field(default=None, description="Images to fine-tune on.")
+    train: TrainImagesSection | None = Field(default=None, description="Images to fine-tune on.")
     evaluate: ImagesSection | None = Field(
-        default=None, description="Held-out images to evaluate on."
+        default=None,
+        description="Held-out images to evaluate on, each frame of `clips` by itself.",
+    )
+    cache: CacheSection = Field(
+        default=CacheSection(), description="Where decoded images are kept between runs."
     )
 
 
@@ -356,6 +452,9 @@ class TrainSection(Section):
     )
     keep_last: Count = Field(
         default=2, description="Checkpoints that stay, beside that of the best look."
+    )
+    workers: Whole = Field(
+        default=0, description="Processes that cut patches ahead; the patches are the same."
     )
     tensorboard: bool = Field(
         default=False, description="Write event files for TensorBoard into the run's folder."

@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from prunekit.data.pairs import ImagePair
-from prunekit.data.patches import Patches
+from prunekit.data.loader import Batch, Batches
+from prunekit.data.pairs import ClipPair, ImagePair
+from prunekit.data.patches import Patches, Window
 from prunekit.errors import TrainError
 from prunekit.progress import Progress
 from prunekit.train.board import Board
@@ -80,9 +81,10 @@ class _Course:
 
 def finetune(
     model: nn.Module,
-    pairs: Sequence[ImagePair],
+    pairs: Sequence[ImagePair] | Sequence[ClipPair],
     options: TrainOptions,
     *,
+    window: Window | None = None,
     teacher: nn.Module | None,
     seed: int,
     device: torch.device,
@@ -93,8 +95,8 @@ def finetune(
 
     The parameters that require a gradient are trained, in training mode. Afterwards the network
     has the modes it came with, no gradients, and stands on `device`, as does the teacher, which
-    is given if and only if `options.distill` is. Under `accelerate launch` every process takes
-    its share of a batch, and its own device.
+    is given if and only if `options.distill` is; likewise the window, for clips. Under
+    `accelerate launch` every process takes its share of a batch, and its own device.
 
     With a folder it writes checkpoints, from which a training that was killed goes on to the same
     bits (on a CPU; on a GPU as far as its kernels are deterministic).
@@ -102,10 +104,10 @@ def finetune(
     Raises:
         TrainError: the loss or a weight stops being finite, the network fails, or the folder
             holds the checkpoints of another training.
-        DataError: an image is smaller than a patch.
+        DataError: an image is smaller than a patch, or a clip shorter than the window.
     """
     session = session or Session()
-    patches = Patches(pairs, patch_size=options.patch_size, seed=seed)
+    patches = Patches(pairs, patch_size=options.patch_size, seed=seed, window=window)
     with ready(
         model,
         teacher,
@@ -193,15 +195,27 @@ def _begin(
 def _run(course: _Course, options: TrainOptions, progress: Progress) -> bool:
     """Take all steps that are left; returns whether the time was over before."""
     budget = None if options.minutes is None else options.minutes * _MINUTE
-    while course.done < options.steps:
+    for batch in _batches(course, options):
         spent = 0.0 if budget is None else _agreed_share(course, budget)
         if spent >= 1 and course.done:
             course.recorder.end(course.done - 1, course.learning_rate)
             return True
-        loss = _step(course, options, spent)
+        loss = _step(course, options, batch, spent)
         _look(course, options)
         progress.advance(loss=loss, learning_rate=course.learning_rate, **course.score)
     return False
+
+
+def _batches(course: _Course, options: TrainOptions) -> Batches:
+    """Share of this process in every batch that is left."""
+    trainer = course.trainer
+    return Batches(
+        course.patches,
+        trainer.processes.share(options),
+        range(course.done, options.steps),
+        workers=options.workers,
+        pin_memory=trainer.device.type == "cuda",
+    )
 
 
 def _agreed_share(course: _Course, budget: float) -> float:
@@ -209,12 +223,12 @@ def _agreed_share(course: _Course, budget: float) -> float:
     return max(course.trainer.processes.gathered(course.seconds / budget))
 
 
-def _step(course: _Course, options: TrainOptions, spent: float) -> float:
+def _step(course: _Course, options: TrainOptions, batch: Batch, spent: float) -> float:
     trainer, step = course.trainer, course.done
     course.learning_rate = learning_rate_at(step, options, spent=spent)
     trainer.set_learning_rate(course.learning_rate)
-    shares = trainer.processes.share(options)
-    loss = trainer.update(step, [course.patches.sample(step, share) for share in shares])
+    parts = (images.chunk(options.accumulate) for images in (batch.lr, batch.hr))
+    loss = trainer.update(step, list(zip(*parts, strict=True)))
     course.done += 1
     course.recorder.add(step, loss, course.learning_rate)
     course.note(loss=loss, learning_rate=course.learning_rate)

@@ -85,6 +85,8 @@ class TrainOptions:
     """Steps between two checkpoints."""
     keep_last: int = 2
     """Checkpoints that stay, beside the best."""
+    workers: int = 0
+    """Processes that cut patches ahead; 0: this one does, when they are needed."""
     timeout: float = 600.0
     """Seconds after which a process that no longer answers ends the others."""
 
@@ -104,6 +106,7 @@ class TrainOptions:
             value = getattr(self, name)
             if value is not None:
                 _demand(name, value, value >= 1, "1 or more")
+        _demand("workers", self.workers, self.workers >= 0, "0 or more")
         self._check_schedule()
         self._check_terms()
 

@@ -78,11 +78,9 @@ class Processes:
             )
             raise TrainError(message)
 
-    def share(self, options: TrainOptions) -> list[range]:
-        """Indices into a batch that this process takes, for each part of it."""
-        mine = range(self.index, options.batch_size, self.count)
-        size = len(mine) // options.accumulate
-        return [mine[place * size : (place + 1) * size] for place in range(options.accumulate)]
+    def share(self, options: TrainOptions) -> range:
+        """Indices into a batch that this process takes."""
+        return range(self.index, options.batch_size, self.count)
 
     def mean(self, value: Tensor) -> float:
         """Mean over the processes, the same in all of them."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunekit.data.pairs import ImagePair
+from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.errors import TrainError
 from prunekit.graph import fingerprint
 from prunekit.train.checkpoint import Checkpoint
@@ -21,7 +21,7 @@ from prunekit.train.options import TrainOptions
 from prunekit.train.randomness import generators, load_generators
 from prunekit.train.trainer import Trainer
 
-_FREE = ("checkpoint_every", "keep_last", "timeout", "losses")
+_FREE = ("checkpoint_every", "keep_last", "timeout", "workers", "losses")
 """Settings that may be others when a training goes on, and one that follows from another."""
 
 
@@ -42,7 +42,7 @@ class Identity:
     def of(
         options: TrainOptions,
         networks: Sequence[nn.Module],
-        pairs: Sequence[ImagePair],
+        pairs: Sequence[ImagePair] | Sequence[ClipPair],
         *,
         seed: int,
         processes: int,

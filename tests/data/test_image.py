@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from prunekit.data.image import read_image
+from prunekit.data.image import read_image, read_picture, to_8_bits
 from prunekit.errors import DataError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -82,16 +82,97 @@ def test_a_transparent_colour_is_refused(save):
         read_image(save(image, "a.png", transparency=(1, 2, 3)))
 
 
-@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
-def test_16_bit_png_is_refused(tmp_path, colour_type):
-    (tmp_path / "deep.png").write_bytes(png_of_16_bits(colour_type))
-    with pytest.raises(DataError, match=r"deep\.png has more than 8 bits a channel; save it as"):
-        read_image(tmp_path / "deep.png")
+def test_the_colours_under_alpha_are_taken_where_it_is_dropped(save):
+    image = colour().convert("RGBA")
+    image.putalpha(128)
+    assert np.array_equal(read_image(save(image, "a.png"), alpha="drop"), PIXELS)
 
 
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_deep_tiff_is_refused(save, mode):
-    with pytest.raises(DataError, match="more than 8 bits"):
+def test_a_picture_keeps_its_alpha_and_knows_that_it_is_grey(save):
+    image = PIL.Image.fromarray(PIXELS[..., 0]).convert("LA")
+    image.putalpha(PIL.Image.fromarray(PIXELS[..., 1]))
+    picture = read_picture(save(image, "a.png"))
+    assert picture.grey
+    assert not picture.opaque
+    assert np.array_equal(picture.pixels, np.repeat(PIXELS[..., :1], 3, axis=2))
+    assert np.array_equal(picture.alpha, PIXELS[..., 1])
+    plain = read_picture(save(colour(), "b.png"))
+    assert (plain.alpha, plain.grey, plain.opaque) == (None, False, True)
+
+
+def test_a_palette_with_a_transparent_colour_has_alpha(save):
+    paletted = PIL.Image.new("P", (2, 1))
+    paletted.putpalette([10, 20, 30, 40, 50, 60])
+    paletted.putpixel((1, 0), 1)
+    picture = read_picture(save(paletted, "a.png", transparency=1))
+    assert picture.alpha.tolist() == [[255, 0]]
+    assert picture.pixels.tolist() == [[[10, 20, 30], [40, 50, 60]]]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_8_bit_mode_is_three_channels_of_8_bits(save, mode):
+    image = read_image(save(colour().convert(mode), "a.png"))
+    assert (image.shape, image.dtype) == ((12, 16, 3), np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_16_bit_png_keeps_every_bit(tmp_path, channels, interlaced):
+    samples = np.random.default_rng(channels).integers(0, 65536, (9, 11, channels), np.uint16)
+    (tmp_path / "deep.png").write_bytes(deep_png(samples, interlaced=interlaced))
+    picture = read_picture(tmp_path / "deep.png")
+    assert picture.pixels.dtype == np.uint16
+    assert picture.grey == (channels < 3)
+    colours = samples[..., :1].repeat(3, axis=-1) if picture.grey else samples[..., :3]
+    assert np.array_equal(picture.pixels, colours)
+    if channels in {2, 4}:
+        assert np.array_equal(picture.alpha, samples[..., -1])
+    else:
+        assert picture.alpha is None
+
+
+def test_16_bits_are_rounded_to_8_unless_they_are_asked_for(tmp_path):
+    samples = np.array([0, 128, 129, 257, 65535 - 128, 65535 - 129, 65535, 32896], np.uint16)
+    (tmp_path / "a.png").write_bytes(deep_png(samples.reshape(2, 4, 1).repeat(3, axis=2)))
+    rounded = [[0, 0, 1, 1], [255, 254, 255, 128]]
+    assert read_image(tmp_path / "a.png")[..., 1].tolist() == rounded
+    deep = read_image(tmp_path / "a.png", deep=True)
+    assert deep.dtype == np.uint16
+    assert to_8_bits(deep)[..., 2].tolist() == rounded
+
+
+def test_16_bit_images_are_turned_upright_too(tmp_path):
+    samples = np.random.default_rng(0).integers(0, 65536, (4, 6, 3), np.uint16)
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    chunk = (b"eXIf", exif.tobytes()[6:])
+    (tmp_path / "a.png").write_bytes(deep_png(samples, chunk))
+    assert np.array_equal(read_picture(tmp_path / "a.png").pixels, np.rot90(samples, -1))
+
+
+def test_16_bit_grey_tiff_is_read(save):
+    plane = np.random.default_rng(0).integers(0, 65536, (5, 7), np.uint16)
+    picture = read_picture(save(PIL.Image.fromarray(plane), "a.tif"))
+    assert picture.grey
+    assert np.array_equal(picture.pixels, plane[..., None].repeat(3, axis=-1))
+
+
+def test_a_transparent_colour_of_16_bits_is_refused(tmp_path):
+    samples = np.zeros((4, 4, 3), np.uint16)
+    (tmp_path / "a.png").write_bytes(deep_png(samples, (b"tRNS", b"\0\1" * 3)))
+    with pytest.raises(DataError, match=r"a\.png has 16 bits and a transparent colour; save it"):
+        read_image(tmp_path / "a.png")
+
+
+def test_16_bit_colour_tiff_is_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(deep_tiff(np.zeros((4, 5, 3), np.uint16)))
+    with pytest.raises(DataError, match=r"a\.tif has 16 bits .* not read; save it as PNG"):
+        read_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_deeper_tiff_is_refused(save, mode):
+    with pytest.raises(DataError, match="more than 16 bits"):
         read_image(save(PIL.Image.new(mode, (8, 8)), "deep.tif"))
 
 
@@ -149,13 +230,59 @@ def test_damaged_bytes_give_an_image_or_a_data_error(save, name):
             assert name in str(error)  # noqa: PT017 - either outcome is right
 
 
-def png_of_16_bits(colour_type):
-    """Pillow does not write 16-bit colour, so the file is put together here."""
-    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
-    rows = (b"\0" + b"\xff" * (4 * channels * 2)) * 4
-    header = struct.pack(">IIBBBBB", 4, 4, 16, colour_type, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+def deep_png(samples, *chunks, interlaced=False):
+    """Pillow does not write 16-bit colour, so the file is put together here, by the standard."""
+    height, width, channels = samples.shape
+    passes = ADAM7 if interlaced else [(0, 0, 1, 1)]
+    rows = b"".join(filtered(samples[top::down, left::right]) for top, left, down, right in passes)
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, interlaced)
+    content = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in chunks
+        for kind, body in content
     )
+
+
+ADAM7 = [
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+]
+
+
+def filtered(samples):
+    """Rows as differences from the pixel to the left, which each depends on their bytes a pixel."""
+    height, _, channels = samples.shape
+    if not samples.size:
+        return b""
+    lines = np.frombuffer(samples.astype(">u2").tobytes(), np.uint8).reshape(height, -1).copy()
+    step = 2 * channels
+    lines[:, step:] -= lines[:, :-step].copy()
+    return b"".join(b"\x01" + line.tobytes() for line in lines)
+
+
+def deep_tiff(samples):
+    """A little TIFF file of one strip."""
+    height, width, channels = samples.shape
+    data = samples.astype("<u2").tobytes()
+    after = 8 + len(data)
+    tags = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, channels, after),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 8),
+        (277, 3, 1, channels),
+        (278, 4, 1, height),
+        (279, 4, 1, len(data)),
+    ]
+    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    bits = struct.pack("<3H", 16, 16, 16)
+    head = struct.pack("<2sHI", b"II", 42, after + len(bits))
+    return head + data + bits + struct.pack("<H", len(tags)) + directory + struct.pack("<I", 0)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from prunekit.data.pairs import ImagePair
-from prunekit.data.patches import Patches
+from prunekit.data.pairs import ClipPair, ImagePair
+from prunekit.data.patches import Patches, Window
 from prunekit.errors import DataError
 
 
@@ -84,3 +84,71 @@ def test_a_patch_can_be_the_whole_image():
 def test_pairs_of_two_scales_are_refused():
     with pytest.raises(ValueError, match="one scale"):
         Patches([coded_pair(scale=2), coded_pair(scale=3)], patch_size=4, seed=0)
+
+
+def coded_clip(name="clip", frames=6, blue=0, scale=2):
+    """A clip whose pixels tell where and when they are: blue is the frame."""
+    pairs = [coded_pair(blue=blue + frame, scale=scale) for frame in range(frames)]
+    lr, hr = (np.stack([getattr(pair, side) for pair in pairs]) for side in ("lr", "hr"))
+    return ClipPair(name, lr, hr)
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_samples_of_clips_are_frames_that_follow_one_another(scale):
+    patches = Patches([coded_clip(scale=scale)], patch_size=5, seed=1, window=Window(3))
+    lr, hr = patches.sample(0, range(40))
+    assert lr.shape == (40, 3, 3, 5, 5)
+    assert torch.equal(hr, lr.repeat_interleave(scale, 3).repeat_interleave(scale, 4))
+    times = (lr[:, :, 2, 0, 0] * 255).round().int()
+    assert (times[:, 1:] - times[:, :-1] == 1).all()
+    assert torch.equal(lr[:, 0, :2], lr[:, 2, :2])  # one place and one turn for all frames
+
+
+def test_the_target_can_be_the_centre_alone():
+    clips = [coded_clip()]
+    lr, hr = Patches(clips, patch_size=5, seed=1, window=Window(3, "centre")).sample(0, range(9))
+    assert hr.shape == (9, 3, 10, 10)
+    assert torch.equal(hr, lr[:, 1].repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+def test_every_window_of_every_clip_is_as_likely():
+    clips = [coded_clip("short", 4), coded_clip("long", 9, blue=100)]
+    patches = Patches(clips, patch_size=9, seed=0, window=Window(3))
+    first = (patches.sample(0, range(1800))[0][:, 0, 2, 0, 0] * 255).round().int()
+    values, counts = first.unique(return_counts=True)
+    assert values.tolist() == [0, 1, *range(100, 107)]
+    assert counts.min() > 150
+
+
+def test_a_clip_shorter_than_a_window_is_named():
+    with pytest.raises(DataError, match="clip 'brief' has 2 frames, fewer than the 3 of a sample"):
+        Patches([coded_clip(), coded_clip("brief", 2)], patch_size=5, seed=0, window=Window(3))
+
+
+def test_a_clip_smaller_than_a_patch_is_named():
+    with pytest.raises(DataError, match=r"clip 'clip' is 11x9 pixels .* leave the clip out"):
+        Patches([coded_clip()], patch_size=10, seed=0, window=Window(3))
+
+
+def test_windows_are_for_clips_and_have_a_centre():
+    with pytest.raises(ValueError, match="for clips alone"):
+        Patches([coded_pair()], patch_size=5, seed=0, window=Window(3))
+    with pytest.raises(ValueError, match="for clips alone"):
+        Patches([coded_clip()], patch_size=5, seed=0)
+    with pytest.raises(DataError, match="4 frames has no centre; take an odd number"):
+        Window(4, "centre")
+
+
+def test_16_bit_patches_go_from_0_to_1_too():
+    deep = np.full((4, 4, 3), 13107, np.uint16)
+    pairs = [ImagePair("deep", deep, deep.repeat(2, axis=0).repeat(2, axis=1))]
+    lr, hr = Patches(pairs, patch_size=4, seed=0).sample(0, range(2))
+    assert (lr == np.float32(0.2)).all()
+    assert (hr == np.float32(0.2)).all()
+
+
+def test_the_patches_of_a_seed_stay_what_they_were():
+    # worked out before clips were read: every curve that was published depends on it
+    lr, _ = Patches([coded_pair(height=40, width=40)], patch_size=4, seed=3).sample(7, range(3))
+    corners = (lr[:, :2, 0, 0] * 255).round().int().tolist()
+    assert corners == [[19, 25], [6, 14], [36, 18]]

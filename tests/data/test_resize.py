@@ -55,6 +55,23 @@ def test_agrees_with_a_scalar_version(size, scale):
     assert np.array_equal(upscale(image, scale), imresize_scalar(image, scale))
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_16_bit_images_are_rounded_to_16_bits(scale):
+    image = np.random.default_rng(scale).integers(0, 65536, (13, 10, 3), dtype=np.uint16)
+    assert np.array_equal(downscale(image, scale), imresize_scalar(image, 1 / scale))
+    assert np.array_equal(upscale(image, scale), imresize_scalar(image, scale))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_a_large_image_is_resized_as_its_parts_are(scale):
+    # more rows than are summed up at once
+    image = np.random.default_rng(0).integers(0, 256, (1200, 40, 3), dtype=np.uint8)
+    whole = downscale(image, scale)
+    part = downscale(np.ascontiguousarray(image[600:720]), scale)
+    inner = slice(3, 120 // scale - 3)
+    assert np.array_equal(whole[600 // scale :][inner], part[inner])
+
+
 def test_scale_1_changes_nothing():
     image = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     assert np.array_equal(downscale(image, 1), image)
@@ -64,6 +81,11 @@ def test_modcrop_cuts_bottom_and_right():
     image = np.arange(7 * 8 * 3, dtype=np.uint8).reshape(7, 8, 3)
     assert np.array_equal(modcrop(image, 3), image[:6, :6])
     assert modcrop(image, 1).shape == image.shape
+
+
+def test_modcrop_to_12_is_that_of_basicsr_and_takes_clips_too():
+    assert modcrop(np.zeros((280, 256, 3), np.uint8), 12).shape == (276, 252, 3)
+    assert modcrop(np.zeros((5, 576, 704, 3), np.uint8), 12).shape == (5, 576, 696, 3)
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
@@ -86,18 +108,18 @@ def test_lr_is_bit_exact_with_the_files_of_matlab(shared_data, benchmark, scale)
 def imresize_scalar(image, factor):
     """The same, one number at a time, by the definition."""
     rows = [
-        resize_line(column, factor)
+        resize_line(column, factor, np.iinfo(image.dtype).max)
         for column in image.transpose(1, 2, 0).reshape(-1, image.shape[0]).tolist()
     ]
-    tall = np.array(rows, np.uint8).reshape(image.shape[1], 3, -1).transpose(2, 0, 1)
+    tall = np.array(rows, image.dtype).reshape(image.shape[1], 3, -1).transpose(2, 0, 1)
     lines = [
-        resize_line(row, factor)
+        resize_line(row, factor, np.iinfo(image.dtype).max)
         for row in tall.transpose(0, 2, 1).reshape(-1, image.shape[1]).tolist()
     ]
-    return np.array(lines, np.uint8).reshape(tall.shape[0], 3, -1).transpose(0, 2, 1)
+    return np.array(lines, image.dtype).reshape(tall.shape[0], 3, -1).transpose(0, 2, 1)
 
 
-def resize_line(values, factor):
+def resize_line(values, factor, white):
     """Every sample is a weighted mean of its neighbours on the endlessly mirrored line."""
     stretch = max(1.0, 1 / factor)
     line = []
@@ -110,7 +132,7 @@ def resize_line(values, factor):
             weight = keys(abs(centre - position) / stretch)
             total += weight * values[mirror(position, len(values))]
             weights += weight
-        line.append(min(255, max(0, math.floor(total / weights + 0.5))))
+        line.append(min(white, max(0, math.floor(total / weights + 0.5))))
     return line
 
 

@@ -9,7 +9,7 @@ from prunekit.data.image import read_image
 from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import modcrop
 from prunekit.measure.evaluate import evaluate_bicubic
-from prunekit.measure.quality import luma, psnr_y, ssim_y
+from prunekit.measure.quality import luma, psnr_rgb, psnr_y, ssim_rgb, ssim_y
 
 
 def flat(value, size=(16, 16)):
@@ -63,6 +63,45 @@ def test_ssim_agrees_with_a_scalar_version(border):
     sr, hr = noise(1), noise(2)
     expected = ssim_scalar(luma(sr), luma(hr), border)
     assert ssim_y(sr, hr, border) == pytest.approx(expected, abs=1e-12)
+
+
+def test_psnr_rgb_is_that_of_one_mean_over_the_three_channels():
+    sr = flat(100)
+    sr[..., 0] = 109  # a mean square of 81 in one channel of three
+    assert psnr_rgb(sr, flat(100), 0) == pytest.approx(10 * math.log10(255**2 / 27), abs=1e-12)
+    assert psnr_rgb(sr, sr, 0) == math.inf
+
+
+def test_ssim_rgb_is_the_mean_over_the_three_channels():
+    sr, hr = noise(1), noise(2)
+    expected = [
+        ssim_scalar(sr[..., c].astype(float), hr[..., c].astype(float), 1) for c in range(3)
+    ]
+    assert ssim_rgb(sr, hr, 1) == pytest.approx(sum(expected) / 3, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("metric", "golden"),
+    [
+        (psnr_y, 31.2448438198),
+        (psnr_rgb, 29.2303212705),
+        (ssim_y, 0.9394243543),
+        (ssim_rgb, 0.8856920773),
+    ],
+)
+def test_figures_of_a_ramp_and_its_quantisation(metric, golden):
+    # two images that need no generator: a ramp of three slopes, and its sixteen grey levels
+    rows, columns = np.mgrid[:24, :28]
+    ramp = np.stack([rows * 5 + columns, rows + columns * 5, rows * 3 + columns * 4], -1)
+    ramp = ramp.astype(np.uint8)
+    assert metric(ramp // 16 * 16, ramp, 2) == pytest.approx(golden, abs=1e-9)
+
+
+@pytest.mark.parametrize("metric", [psnr_y, psnr_rgb, ssim_y, ssim_rgb])
+def test_what_is_not_8_bit_is_refused(metric):
+    deep = flat(0).astype(np.uint16)
+    with pytest.raises(ValueError, match="as 8-bit ones, not as uint16 and uint8"):
+        metric(deep, flat(0), 0)
 
 
 def test_images_of_two_sizes_are_refused():

@@ -121,6 +121,14 @@ def test_a_compiled_network_trains_the_same():
         torch.testing.assert_close(compiled.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
 
 
+def test_worker_processes_cut_the_same_patches():
+    alone, helped = make_model(), make_model()
+    one = train(alone, steps=4, batch_size=4)
+    other = train(helped, steps=4, batch_size=4, workers=2)
+    assert one.loss == other.loss
+    assert_equal_weights(weights(alone), weights(helped))
+
+
 def test_losses_add_up_by_their_weights():
     sr, hr = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
     spectrum = torch.fft.rfft2(sr) - torch.fft.rfft2(hr)

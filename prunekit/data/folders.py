@@ -1,0 +1,113 @@
+"""Which files of a folder are images or clips, and which low-resolution ones belong to them."""
+
+from __future__ import annotations
+
+__all__ = ["Matched", "clips_in", "images_in", "match", "natural_order", "only"]
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from prunekit.data.image import SUFFIXES
+from prunekit.errors import DataError, did_you_mean
+
+T = TypeVar("T")
+
+
+def images_in(folder: Path) -> dict[str, Path]:
+    """Return the image files right in a folder by their names without suffix, in natural order.
+
+    Folders in it, hidden and other files are passed over. Raises `DataError` if there is none, or
+    two have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(_entries(folder)):
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        if path.stem in found:
+            message = (
+                f"folder {folder} holds both {found[path.stem].name} and {path.name}, and a name "
+                "stands for one image; rename one of them"
+            )
+            raise DataError(message)
+        found[path.stem] = path
+    if not found:
+        message = f"folder {folder} holds no image; files ending in {', '.join(SUFFIXES)} are read"
+        raise DataError(message)
+    return _ordered(found)
+
+
+def clips_in(folder: Path) -> dict[str, Path]:
+    """Return the folders right in a folder by name, in natural order; hidden ones are passed over.
+
+    Raises `DataError` if there is none.
+    """
+    found = {
+        path.name: path
+        for path in _entries(folder)
+        if path.is_dir() and not path.name.startswith(".")
+    }
+    if not found:
+        message = f"folder {folder} holds no clip; a clip is a folder of frames in it"
+        raise DataError(message)
+    return _ordered(found)
+
+
+def only(names: Iterable[str], known: Mapping[str, T], where: str, what: str) -> dict[str, T]:
+    """Choose by name, in the order of `known`; `what` says in errors what is chosen."""
+    chosen = set()
+    for name in names:
+        if name not in known:
+            message = f"there is no {what} '{name}' in {where}{did_you_mean(name, known)}"
+            raise DataError(message)
+        chosen.add(name)
+    if not chosen:
+        message = f"no {what} of {where} is chosen; give at least one name, or leave the names out"
+        raise DataError(message)
+    return {name: value for name, value in known.items() if name in chosen}
+
+
+@dataclass(frozen=True)
+class Matched(Generic[T]):
+    """What belongs to what by name."""
+
+    partners: dict[str, T]  # of LR, by the name of HR
+    missing: tuple[str, ...]  # names of HR without LR
+    left: tuple[str, ...]  # names of LR without HR
+
+
+def match(hr: Iterable[str], lr: Mapping[str, T], scale: int) -> Matched[T]:
+    """Find the LR of the same name, or of the name with `x2` (the scale) behind it."""
+    names = list(hr)
+    taken = {name: name for name in names if name in lr}
+    for name in names:
+        suffixed = f"{name}x{scale}"
+        if name not in taken and suffixed in lr and suffixed not in names:
+            taken[name] = suffixed
+    used = set(taken.values())
+    return Matched(
+        partners={name: lr[taken[name]] for name in names if name in taken},
+        missing=tuple(name for name in names if name not in taken),
+        left=tuple(name for name in lr if name not in used),
+    )
+
+
+def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort `2` before `10` and letters without regard to case; ties by the name itself."""
+    parts = re.findall(r"([0-9]+)|([^0-9]+)", name)
+    return [(int(number or -1), word.lower()) for number, word in parts], name
+
+
+def _ordered(found: Mapping[str, Path]) -> dict[str, Path]:
+    return {name: found[name] for name in sorted(found, key=natural_order)}
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"images cannot be read from {folder}: {reason}; name a folder that holds them"
+        raise DataError(message) from error

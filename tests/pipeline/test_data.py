@@ -1,0 +1,151 @@
+"""Runs on folders of pairs, clips and caches, and what they say of what they left out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import prunekit
+from prunekit.data.resize import downscale
+from prunekit.errors import DataError
+from prunekit.nets import EDSR
+from prunekit.pipeline import run
+from prunekit.progress import Silent
+from prunekit.recipe import load_recipe
+
+PRUNE = {"method": "filter", "target": {"channel_ratio": 0.5}, "round_to": 1, "min_width": 1}
+TRAIN = {"steps": 2, "batch_size": 2, "patch_size": 8}
+
+
+def write(path, seed, size=(40, 44)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    small = rng.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    pixels = np.array(Image.fromarray(small).resize(size[::-1], Image.Resampling.BICUBIC))
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+@pytest.fixture
+def roots(tmp_path):
+    """Four pairs x2, LR darker than MATLAB makes it, so that it shows which LR was taken."""
+    for number in range(4):
+        pixels = write(tmp_path / "gt" / f"{number}.png", number)
+        (tmp_path / "lq").mkdir(exist_ok=True)
+        Image.fromarray(downscale(pixels, 2) // 2).save(tmp_path / "lq" / f"{number}x2.png")
+    return tmp_path
+
+
+def recipe(roots, **changes):
+    pairs = {"folder": str(roots / "gt"), "lr_folder": str(roots / "lq")}
+    data = {
+        "train": {**pairs, "names": ["0", "1"]},
+        "evaluate": {**pairs, "names": ["2", "3"]},
+        "cache": {"folder": str(roots / "cache")},
+    }
+    for key, value in changes.items():
+        data[key] = {**data[key], **value}
+    return load_recipe(
+        {
+            "name": "tiny",
+            "output": str(roots / "runs"),
+            "device": "cpu",
+            "model": {
+                "network": "edsr",
+                "arguments": {"channels": 8, "blocks": 1},
+                "input_shape": [1, 3, 12, 12],
+            },
+            "data": data,
+            "prune": PRUNE,
+            "train": TRAIN,
+            "evaluate": {},
+            "report": {"formats": ["json"], "crops": 0},
+        }
+    )
+
+
+def report_of(result):
+    return json.loads((result.folder / "report.json").read_text())
+
+
+def test_a_run_takes_the_lr_that_is_given_and_says_so(roots):
+    report = report_of(run(recipe(roots), progress=Silent()))
+    assert any("LR as given." in sentence for sentence in report["convention"])
+    bicubic = next(entry for entry in report["entries"] if entry["name"] == "bicubic")
+    assert bicubic["quality"]["psnr_y"] < 20  # of LR half as bright
+    assert len(list((roots / "cache").rglob("*.pair"))) == 4
+
+
+def test_memory_and_cache_give_the_same_weights(roots):
+    weights = []
+    for cache in (False, True, True):
+        torch.manual_seed(0)
+        result = run(recipe(roots, train={"cache": cache}), progress=Silent(), overwrite=True)
+        weights.append(load_file(result.folder / "slim.safetensors"))
+    for name, tensor in weights[0].items():
+        assert torch.equal(tensor, weights[1][name])
+        assert torch.equal(tensor, weights[2][name])
+
+
+def test_a_crop_is_told(roots):
+    made = recipe(roots, evaluate={"lr_folder": None, "modcrop": 12})
+    assert any(
+        "LR made by bicubic downscaling as in MATLAB, HR cut to a multiple of 12 pixels." in each
+        for each in report_of(run(made, progress=Silent()))["convention"]
+    )
+
+
+def test_what_is_skipped_is_in_report_and_log(roots):
+    (roots / "gt" / "1.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"1\.png cannot be read"):
+        run(recipe(roots), progress=Silent())
+    result = run(recipe(roots, train={"skip_unreadable": True}), progress=Silent())
+    (note,) = [note for note in report_of(result)["notes"] if note.startswith("Left out of")]
+    assert note.startswith("Left out of the training images: '1' (image ")
+    assert "warning: 1 of 2 in folder" in (result.folder / "log.txt").read_text()
+
+
+def test_a_frame_that_is_trained_on_is_not_evaluated_on(roots):
+    for number in range(3):
+        write(roots / "clips" / "walk" / f"{number}.png", 10 + number)
+    write(roots / "gt" / "2.png", 11)
+    train = {"folder": None, "lr_folder": None, "names": None, "clips": str(roots / "clips")}
+    evaluate = {"lr_folder": None}
+    with pytest.raises(DataError, match=r"image '2' is also trained on \(as 'walk/1'\)"):
+        run(recipe(roots, train=train, evaluate=evaluate), progress=Silent())
+
+
+class FrameByFrame(nn.Module):
+    """Enlarges every frame of `(N, T, 3, H, W)` by itself, or the centre alone."""
+
+    def __init__(self, *, centre: bool = False) -> None:
+        super().__init__()
+        self.net = EDSR(2, 8, 1)
+        self.centre = centre
+
+    def forward(self, clip: Tensor) -> Tensor:
+        if self.centre:
+            return self.net(clip[:, clip.shape[1] // 2])
+        large = self.net(clip.flatten(0, 1))
+        return large.view(*clip.shape[:2], *large.shape[1:])
+
+
+@pytest.mark.parametrize("target", ["all", "centre"])
+def test_a_network_of_clips_is_trained_on_clips(tmp_path, target):
+    for frame in range(4):
+        write(tmp_path / "walk" / f"{frame}.png", frame)
+    torch.manual_seed(0)
+    net = FrameByFrame(centre=target == "centre")
+    clips = {"clips": str(tmp_path), "frames": 3, "target": target}
+    result = prunekit.prune(
+        net, {"prune": PRUNE, "train": TRAIN, "data": {"train": clips}}, torch.rand(1, 3, 3, 12, 12)
+    )
+    (curve,) = result.report.training
+    assert len(curve.loss) >= 1
+    assert result.plan.params[1] < result.plan.params[0]
