@@ -17,13 +17,14 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunekit.data.image import Image
 from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import upscale
 from prunekit.errors import DataError, MeasureError
-from prunekit.measure.mode import in_mode, placement
+from prunekit.measure.infer import infer
+from prunekit.measure.mode import placement
 from prunekit.measure.quality import psnr_y, ssim_y
 from prunekit.progress import Progress
 
@@ -96,34 +97,9 @@ def super_resolve(model: nn.Module, lr: Image) -> Image:
     """
     device, dtype = placement(model)
     batch = torch.from_numpy(lr.transpose(2, 0, 1).copy()).unsqueeze(0).to(device, dtype) / 255
-    try:
-        with in_mode(model, training=False), torch.inference_mode():
-            output = model(batch)
-    except Exception as error:  # the network's own code can fail in any way
-        message = (
-            f"the network fails on an image of {_size(lr)} pixels ({type(error).__name__}: "
-            f"{error}); evaluate it on images that it takes"
-        )
-        raise MeasureError(message) from error
-    _check_output(output)
+    output = infer(model, batch)
     pixels = output[0].float().mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
     return np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0))
-
-
-def _check_output(output: object) -> None:
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[:2] != (1, 3):  # noqa: PLR2004
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        message = (
-            f"the network turns one RGB image into {found} where (1, 3, height, width) is "
-            "needed; wrap it in a module that returns the image alone"
-        )
-        raise MeasureError(message)
-    if not torch.isfinite(output).all():
-        message = (
-            "the network's output holds values that are not finite, so it has no PSNR; check its "
-            "weights, or train with a lower learning_rate"
-        )
-        raise MeasureError(message)
 
 
 def _super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:

@@ -1,8 +1,8 @@
-"""PSNR and SSIM on luma, by the protocol of the super-resolution literature."""
+"""PSNR and SSIM, on luma or on RGB, by the protocols of the super-resolution literature."""
 
 from __future__ import annotations
 
-__all__ = ["luma", "psnr_y", "ssim_y"]
+__all__ = ["luma", "psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y"]
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -27,9 +27,13 @@ def psnr_y(sr: Image, hr: Image, border: int) -> float:
     Returns infinity for equal images. Raises `ValueError` if the shapes differ or nothing is
     left inside the border.
     """
-    error = _inner_luma(sr, hr, border)
-    mse = float(np.mean((error[0] - error[1]) ** 2))
-    return float("inf") if mse == 0 else float(10.0 * np.log10(255.0**2 / mse))
+    return _psnr(*map(luma, _inner(sr, hr, border)))
+
+
+def psnr_rgb(sr: Image, hr: Image, border: int) -> float:
+    """Peak signal-to-noise ratio on RGB in dB, as `psnr_y`."""
+    x, y = _inner(sr, hr, border)
+    return _psnr(x.astype(np.float64), y.astype(np.float64))
 
 
 def ssim_y(sr: Image, hr: Image, border: int) -> float:
@@ -38,7 +42,21 @@ def ssim_y(sr: Image, hr: Image, border: int) -> float:
     An 11x11 Gaussian window of sigma 1.5, without padding; the mean of the map. Raises
     `ValueError` if the shapes differ or fewer than 11 pixels are left on a side.
     """
-    x, y = _inner_luma(sr, hr, border)
+    return _ssim(*map(luma, _inner(sr, hr, border)))
+
+
+def ssim_rgb(sr: Image, hr: Image, border: int) -> float:
+    """Structural similarity of R, G and B each as of `ssim_y`, and their mean."""
+    x, y = (image.astype(np.float64) for image in _inner(sr, hr, border))
+    return float(np.mean([_ssim(x[..., channel], y[..., channel]) for channel in range(3)]))
+
+
+def _psnr(x: Plane, y: Plane) -> float:
+    mse = float(np.mean((x - y) ** 2))
+    return float("inf") if mse == 0 else float(10.0 * np.log10(255.0**2 / mse))
+
+
+def _ssim(x: Plane, y: Plane) -> float:
     if min(x.shape) < _WINDOW:
         message = f"SSIM needs {_WINDOW} pixels a side inside the border; {x.shape} are left"
         raise ValueError(message)
@@ -53,7 +71,7 @@ def ssim_y(sr: Image, hr: Image, border: int) -> float:
     return float(similarity.mean())
 
 
-def _inner_luma(sr: Image, hr: Image, border: int) -> tuple[Plane, Plane]:
+def _inner(sr: Image, hr: Image, border: int) -> tuple[Image, Image]:
     if sr.shape != hr.shape:
         message = f"images of equal shape are compared, not {sr.shape} and {hr.shape}"
         raise ValueError(message)
@@ -61,7 +79,7 @@ def _inner_luma(sr: Image, hr: Image, border: int) -> tuple[Plane, Plane]:
         message = f"nothing is left of a {sr.shape[:2]} image inside a border of {border} pixels"
         raise ValueError(message)
     inner = slice(border, -border or None)
-    return luma(sr[inner, inner]), luma(hr[inner, inner])
+    return sr[inner, inner], hr[inner, inner]
 
 
 def _blur(plane: Plane) -> Plane:
