@@ -5,13 +5,17 @@ __all__ = [
     "PruneResult",
     "RunResult",
     "check",
+    "evaluate",
     "inspect",
     "load",
     "preview",
     "prune",
     "run",
+    "upscale",
 ]
 
+from prunekit.pipeline.evaluate import evaluate
 from prunekit.pipeline.prune import PruneResult, prune
 from prunekit.pipeline.run import Preview, RunResult, check, inspect, preview, run
 from prunekit.pipeline.store import load
+from prunekit.pipeline.upscale import upscale
