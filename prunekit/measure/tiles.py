@@ -17,6 +17,9 @@ from prunekit.measure.mode import in_mode, placement
 _SIDES = (48, 96, 160)
 """Sides of the noise that is looked at, until the reach is inside."""
 
+_MOST_MEMORY = 4 * 2**30
+"""Bytes that the gradient may take."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -89,37 +92,49 @@ def find_reach(model: nn.Module) -> int | None:
     """Find how many pixels away from it a pixel of the output still depends on.
 
     The gradient of the output in the middle of a noise image is looked at. `None` if it is not
-    within about 80 pixels, as for networks that take means over the whole image, or if the
-    network has no gradient.
+    within about 80 pixels, as for networks that take means over the whole image, or if there is no
+    gradient that fits in 4 GiB.
     """
     device, dtype = placement(model)
-    for side in _SIDES:
+    saved = 0
+    for side, next_side in zip(_SIDES, (*_SIDES[1:], None), strict=True):
         noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         image = noise.to(device, dtype).requires_grad_()
         try:
-            touched = _touched(model, image)
+            lines, saved = _touched(model, image)
         except Exception:  # noqa: BLE001 - a network that has no gradient, or takes no such image
             return None
-        if touched is None:
+        if not lines:
             return None
         middle = side // 2
-        first, last = int(touched[0]), int(touched[-1])
-        if first > 0 and last < side - 1:
-            return max(middle - first, last - middle)
+        if lines[0] > 0 and lines[-1] < side - 1:
+            return max(middle - lines[0], lines[-1] - middle)
+        if next_side is None or saved * (next_side / side) ** 2 > _MOST_MEMORY:
+            break
     return None
 
 
-def _touched(model: nn.Module, image: Tensor) -> Tensor | None:
-    """Return the rows and columns that the middle of the output depends on, in order."""
-    with in_mode(model, training=False), torch.enable_grad():
+def _touched(model: nn.Module, image: Tensor) -> tuple[list[int], int]:
+    """Return the rows and columns that the middle of the output depends on, in order.
+
+    And the bytes that autograd kept for it.
+    """
+    saved = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
+    with in_mode(model, training=False), torch.enable_grad(), hooks:
         output = model(image)
         side = image.shape[3]
         scale = output.shape[3] // side
         middle = slice(side // 2 * scale, (side // 2 + 1) * scale)
         (gradient,) = torch.autograd.grad(output[:, :, middle, middle].abs().sum(), image)
     seen = gradient[0].abs().sum(0) > 0
-    lines = (seen.any(0) | seen.any(1)).nonzero().flatten()
-    return lines if len(lines) else None
+    return (seen.any(0) | seen.any(1)).nonzero().flatten().tolist(), saved
 
 
 def _scale_of(enlarged: Tensor, tile: Tile) -> int:

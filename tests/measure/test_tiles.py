@@ -76,6 +76,13 @@ def test_a_network_that_takes_means_has_no_reach():
     assert find_reach(Blur(*[9] * 30).eval()) is None
 
 
+def test_a_gradient_that_would_not_fit_is_not_asked_for(monkeypatch):
+    net = Blur(*[9] * 9).eval()
+    monkeypatch.setattr("prunekit.measure.tiles._MOST_MEMORY", 10**6)
+    assert find_reach(net) is None
+    assert find_reach(Blur(3).eval()) == 1
+
+
 def test_finding_the_reach_leaves_the_network_alone():
     net = EDSR(2, 8, 1).train()
     find_reach(net)
