@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["TILE", "Enlarged", "upscale", "upscale_files"]
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,7 @@ def upscale_files(
         return Enlarged(len(todo), len(pairs) - len(todo))
     picture, out = read_picture(source), pairs[source]
     encode_picture(Picture(picture.pixels[:1, :1]), out.suffix)  # refused before the work
+    _check_writable(out)
     result = upscale(model, picture.pixels, tile=tile, overlap=overlap, progress=told)
     _write(out, Picture(result, picture.profile))
     return Enlarged(1, 0)
@@ -118,9 +120,12 @@ def _enlarge_all(enlarger: _Enlarger, todo: Mapping[Path, Path]) -> None:
         try:
             picture = read_picture(file)
             _write(out, Picture(enlarger.enlarge(picture.pixels), picture.profile))
-        except (DataError, MeasureError) as error:
+        except MeasureError as error:
+            failures.append(MeasureError(f"image {file}: {error}"))
+            progress.warn(str(failures[-1]))
+        except DataError as error:  # names the file
             failures.append(error)
-            progress.warn(f"{file}: {error}")
+            progress.warn(str(error))
         progress.advance()
     progress.finish(f"{len(todo) - len(failures)} images")
     if failures:
@@ -192,6 +197,16 @@ def _check(pixels: Pixels, tile: int, overlap: int | None) -> None:
         f"of {pixels.shape}"
     )
     raise DataError(message)
+
+
+def _check_writable(path: Path) -> None:
+    folder = path.parent
+    if not folder.is_dir():
+        message = f"there is no folder '{folder}' for {path}; make it first"
+        raise DataError(message)
+    if not os.access(folder, os.W_OK):
+        message = f"the folder '{folder}' is closed for writing; name another for {path}"
+        raise DataError(message)
 
 
 def _write(path: Path, picture: Picture) -> None:

@@ -125,7 +125,7 @@ def test_a_run_that_was_killed_leaves_whole_files_and_goes_on(here):
         (["edsr_x2_compact", "text.png", "out.png"], "text.png cannot be read"),
         (["edsr_x2_compact", "w.mp4", "out.png"], "w.mp4 cannot be read"),
         (["edsr_x2_compact", "in.png", "out.png", "--tile", "-1"], "--tile"),
-        (["edsr_x2_compact", "in.png", "no/no/out.png", "--weights", "w.gif"], "w.gif"),
+        (["edsr_x2_compact", "in.png", "out.png", "--weights", "w.gif"], "w.gif"),
         (["torch.nn:Tanhshrink", "in.png", "out.png", "--device", "none"], "no kind of device"),
     ],
 )

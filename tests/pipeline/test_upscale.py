@@ -144,7 +144,9 @@ def test_an_image_that_cannot_be_used_does_not_stop_the_others(tmp_path):
     (tmp_path / "in" / "b.png").write_text("no image")
     save(tmp_path / "in" / "c.png", noise(5, 4, 3))
     told = Warned()
-    with pytest.raises(DataError, match=r"^2 of 3 images could not be enlarged: the network fails"):
+    with pytest.raises(
+        DataError, match=r"^2 of 3 images could not be enlarged: image \S+a.png: the network"
+    ):
         upscale_files(Repeat(), tmp_path / "in", tmp_path / "out", progress=told)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["c.png"]
     assert len(told.warnings) == 2
@@ -172,6 +174,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
         ("deep.png", "out.jpg"): "16 bits is written as .png",
         ("deep.png", "out"): "has no suffix of an image",
         ("deep.png", "deep.png"): "is the image that is read",
+        ("in/a.png", "no/out.png"): "there is no folder '.*no' for",
         ("missing.png", "out.png"): "there is no file or folder",
         ("in", "in"): "is in the folder that is read",
         ("in", "in/out"): "is in the folder that is read",
