@@ -4,8 +4,7 @@ python -m benchmarks.trained_networks [GLOB ...] [--json FILE] [--fresh]
 
 Weights and images are looked for in `$PRUNEKIT_DATA`, then in `../shared/data`. Each file of
 weights has a JSON beside it with the architecture, the published PSNR and the one that was recorded
-with the code of its authors. Networks are those of BasicSR, or written afresh from their papers
-(`benchmarks/trained_nets.py`); the weights are loaded strictly.
+with the code of its authors. Networks are those of `prunekit.nets`, their weights loaded strictly.
 
 * `psnr_y`: dB on Y of BT.601 of 8-bit images, `scale` pixels cut off every side, mean over the
   five images of Set5, LR by MATLAB's bicubic; float32, one thread. `agrees` is whether the dense
@@ -31,7 +30,7 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -46,26 +45,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import prunekit
-from benchmarks.architectures import basicsr_nets
-from benchmarks.architectures.torchvision_ops import ensure_torchvision
 from benchmarks.children import ENGINE, Job, Row, failure, read_rows
-from benchmarks.trained_nets import (
-    BSRN,
-    BSRNS,
-    CARNM,
-    IMDN,
-    PAN,
-    RFDN,
-    RLFN,
-    SAFMNPP,
-    SAFMNV3,
-    SlimRLFN,
-)
 from prunekit.data.pairs import Folder, ImagePair, load_pairs
 from prunekit.errors import DataError
 from prunekit.files import write_atomic
 from prunekit.measure.environment import environment
 from prunekit.measure.evaluate import evaluate, evaluate_bicubic
+from prunekit.nets import NETWORKS, create
 from prunekit.plan import plan_units
 from prunekit.progress import Silent
 from prunekit.surgery import apply
@@ -79,8 +65,8 @@ SOURCES = (
     *ENGINE,
     "prunekit/plan",
     "prunekit/score",
+    "prunekit/nets",
     "benchmarks/trained_networks.py",
-    "benchmarks/trained_nets.py",
 )
 SIDES = (48, 48)
 CASES = ("local", "global")
@@ -89,73 +75,11 @@ COSTLY = 1.0  # dB
 LOOKED_INTO = 5  # groups
 
 
-def pan(scale: int, *, nf: int, nb: int, unf: int, **_: Any) -> nn.Module:
-    """PAN by the arguments of its authors."""
-    return PAN(nf, nb, scale, unf)
-
-
-def rlfn(
-    scale: int, *, feature_channels: int, mid_channels: int | None = None, **_: Any
-) -> nn.Module:
-    """RLFN, or the challenge entry, which has four blocks of another width within."""
-    return RLFN(feature_channels, 4 if mid_channels else 6, scale, mid_channels)
-
-
-def slim_rlfn(scale: int, *, prune_channels: list[int] | None = None) -> nn.Module:
-    """SlimRLFN; its list has the first two widths of every block, which are equal."""
-    return SlimRLFN(30, (prune_channels or [30] * 12)[::2], scale)
-
-
-def srvgg(scale: int, **arguments: Any) -> nn.Module:
-    """The compact network of Real-ESRGAN, from BasicSR."""
-    where = "srvgg:SRVGGNetCompact"
-    return basicsr_nets.build(where=where, **{**arguments, "upscale": scale})
-
-
-def rrdb(scale: int, **arguments: Any) -> nn.Module:
-    """The large network of Real-ESRGAN, from BasicSR."""
-    return basicsr_nets.build(where="rrdbnet:RRDBNet", scale=scale, **arguments)
-
-
-BUILDERS: Mapping[str, Callable[..., nn.Module]] = {
-    "BSRN": lambda scale, *, num_feat, num_block, **_: BSRN(num_feat, num_block, scale),
-    "BSRN_S (RFDNFINALB5)": lambda scale, *, num_feat, num_block, **_: BSRNS(
-        num_feat, num_block, scale
-    ),
-    "CARN_M (Net)": lambda scale, *, group, **_: CARNM(conv_groups=group, scale=scale),
-    "IMDN": lambda scale, *, nf, num_modules, **_: IMDN(nf, num_modules, scale),
-    "PAN": pan,
-    "RFDN": lambda scale, *, nf, num_modules, **_: RFDN(nf, num_modules, scale),
-    "RLFN": rlfn,
-    "RLFN_Prune": rlfn,
-    "RRDBNet": rrdb,
-    "SAFMNPP": lambda scale, *, dim, n_blocks, **_: SAFMNPP(dim, n_blocks, scale),
-    "SAFMN_NTIRE25": lambda scale, *, dim, num_blocks, **_: SAFMNV3(dim, num_blocks, scale),
-    "SRVGGNetCompact": srvgg,
-    "SlimRLFN": slim_rlfn,
-}
-"""How to build an architecture for a scale, by its name and arguments in the JSON."""
-
-PACKAGED = ("RRDBNet", "SRVGGNetCompact")
-"""Architectures from BasicSR; the others are written afresh."""
-
 LEFT_OUT: Mapping[str, str] = {
     "BasicVSR": "takes clips of frames, and Set5 has none",
-    "HiT_SRF": "in no package of benchmarks/requirements.txt, and not written afresh",
+    "HiT_SRF": "is not among the networks of prunekit.nets",
 }
-"""Architectures that there is no builder for, and why."""
-
-
-class Ranged(nn.Module):
-    """A network whose pixels are 0 to `top`, taken and given from 0 to 1."""
-
-    def __init__(self, network: nn.Module, top: float) -> None:
-        super().__init__()
-        self.network, self.top = network, top
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Enlarge one RGB image."""
-        return self.network(x * self.top) / self.top
+"""Architectures that are not built in, and why."""
 
 
 def main() -> None:
@@ -167,7 +91,6 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    ensure_torchvision()
     job = Job((), SOURCES)
     every = {row_name(card, scale): job for card, scale in networks([])}
     rows = {} if options.fresh else read_rows(options.json, every)
@@ -216,15 +139,13 @@ def row_name(card: Card, scale: int) -> str:
 def measure(card: Card, scale: int) -> Row:
     """One network at one scale; whatever fails is part of the row."""
     row: Row = {"architecture": card["architecture"], "scale": scale}
-    if card["architecture"] not in BUILDERS:
-        why = LEFT_OUT.get(card["architecture"], "an architecture without a builder")
+    if network_name(card, scale) not in NETWORKS:
+        why = LEFT_OUT.get(card["architecture"], "an architecture that is not built in")
         return {**row, "status": "skipped", "why": why}
     try:
         model = build(card, scale)
         pairs = load_pairs(set5(), scale, progress=Silent())
         row |= dense_figures(card, scale, model, pairs)
-    except ModuleNotFoundError as error:
-        return {**row, "status": "skipped", "why": f"package {error.name} is not installed"}
     except DataError as error:
         return {**row, "status": "skipped", "why": failure(error)}
     except Exception as error:  # noqa: BLE001 - any failure is a result
@@ -235,14 +156,18 @@ def measure(card: Card, scale: int) -> Row:
     return {**row, "status": "failed" if failed else "ok", **(failed[0] if failed else {})}
 
 
+def network_name(card: Card, scale: int) -> str:
+    """Name of the built-in network that the weights are for."""
+    name: str = card["name"]
+    return name if name.endswith(f"_x{scale}") else f"{name}_x{scale}"
+
+
 def build(card: Card, scale: int) -> nn.Module:
     """The network with its weights, loaded strictly; pixels are 0 to 1."""
-    arguments = {name: x for name, x in card["constructor"].items() if name != "scale"}
-    model = BUILDERS[card["architecture"]](scale, **arguments)
+    model = create(network_name(card, scale))
     weights = data_folder() / "weights" / f"{card['name']}.safetensors"
     model.load_state_dict(load_file(weights), strict=True)
-    top = card["input_range"]
-    return (model if top == 1 else Ranged(model, top)).eval()
+    return model
 
 
 def set5() -> Folder:
@@ -264,7 +189,6 @@ def dense_figures(card: Card, scale: int, model: nn.Module, pairs: list[ImagePai
     found = psnr_y(model, pairs)
     bicubic = evaluate_bicubic(pairs, border=scale).quality.psnr_y
     return {
-        "source": "basicsr" if card["architecture"] in PACKAGED else "written afresh",
         "trained_for": "a GAN loss" if "GAN" in card["note"] else "pixels",
         "params": sum(p.numel() for p in model.parameters()),
         "published_psnr_y": published,

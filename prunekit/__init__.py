@@ -11,11 +11,14 @@ __all__ = [
     "PruneResult",
     "PrunekitError",
     "Recipe",
+    "Scores",
     "__version__",
+    "evaluate",
     "export",
     "load",
     "prune",
     "trace",
+    "upscale",
 ]
 
 import random
@@ -27,7 +30,8 @@ from prunekit.version import __version__
 
 if TYPE_CHECKING:
     from prunekit.graph import ChannelGraph, trace
-    from prunekit.pipeline import PruneResult, load, prune
+    from prunekit.measure.scores import Scores
+    from prunekit.pipeline import PruneResult, evaluate, load, prune, upscale
     from prunekit.plan import Plan
     from prunekit.recipe import Recipe
     from prunekit.surgery import export
@@ -37,10 +41,13 @@ _HOMES = {
     "Plan": "prunekit.plan",
     "PruneResult": "prunekit.pipeline",
     "Recipe": "prunekit.recipe",
+    "Scores": "prunekit.measure.scores",
+    "evaluate": "prunekit.pipeline",
     "export": "prunekit.surgery",
     "load": "prunekit.pipeline",
     "prune": "prunekit.pipeline",
     "trace": "prunekit.graph",
+    "upscale": "prunekit.pipeline",
 }
 
 

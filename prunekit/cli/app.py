@@ -12,10 +12,12 @@ from typing import Annotated
 
 import typer
 
+from prunekit.cli.evaluate import evaluate
 from prunekit.cli.exits import INTERRUPTED, USAGE, print_error
 from prunekit.cli.inspection import inspect
 from prunekit.cli.recipes import recipes
 from prunekit.cli.run import run
+from prunekit.cli.upscale import upscale
 from prunekit.version import __version__
 
 _UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -29,6 +31,8 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(inspect)
+app.command()(evaluate)
+app.command()(upscale)
 app.add_typer(recipes, name="recipes")
 
 

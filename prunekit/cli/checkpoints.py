@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CHECKPOINTS", "check_checkpoint", "is_file"]
+__all__ = ["CHECKPOINTS", "check_checkpoint", "is_file", "is_folder"]
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def check_checkpoint(path: Path, *, source: str) -> None:
 
     `source` says in messages where the path comes from.
     """
-    if _is_folder(path):
+    if is_folder(path):
         why = "is a folder; name a file in it"
     elif not is_file(path):
         why = f"is not there{_nearest(path)}"
@@ -38,7 +38,8 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _is_folder(path: Path) -> bool:
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; none has a name that no folder can have."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

@@ -6,20 +6,28 @@
 from __future__ import annotations
 
 __all__ = [
+    "evaluate",
     "follow",
     "is_first_process",
+    "is_slim",
     "network_json",
     "network_names",
     "network_page",
+    "network_source",
     "network_tree",
+    "open_network",
     "preview",
     "render",
     "run",
+    "scores_json",
     "sentences",
     "trace_checkpoint",
     "trace_model",
+    "upscale_files",
 ]
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +38,14 @@ from prunekit.progress import Progress
 from prunekit.recipe import ModelSection, Recipe
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from prunekit.graph import ChannelGraph
+    from prunekit.measure.protocol import Channels
+    from prunekit.measure.scores import Scores
     from prunekit.pipeline import Preview, RunResult
+    from prunekit.pipeline.network import NetworkSource
+    from prunekit.pipeline.upscale import Enlarged
     from prunekit.report import Report
 
 
@@ -40,6 +54,81 @@ def network_names() -> list[str]:
     from prunekit.nets import names
 
     return names()
+
+
+def is_slim(path: Path) -> bool:
+    """Whether this is a run folder, or a file that prunekit wrote."""
+    from prunekit.pipeline import network
+
+    return network.is_slim(path)
+
+
+def network_source(section: ModelSection | None = None, file: Path | None = None) -> NetworkSource:
+    """Say where a network comes from."""
+    from prunekit.pipeline.network import NetworkSource
+
+    return NetworkSource(section, file)
+
+
+def open_network(source: NetworkSource, *, device: str) -> nn.Module:
+    """Build a network with its weights, on its device."""
+    from prunekit.pipeline import network
+    from prunekit.pipeline.build import choose_device
+
+    target = choose_device(device)
+    with redirect_stdout(sys.stderr):  # what the network's own code prints
+        return network.open_network(source).to(target)
+
+
+def evaluate(
+    model: nn.Module,
+    data: Path,
+    *,
+    lr: Path | None,
+    scale: int | None,
+    channels: Channels,
+    border: int | None,
+    progress: Progress,
+) -> Scores:
+    """Score a network on folders of images."""
+    from prunekit import pipeline
+
+    with redirect_stdout(sys.stderr):
+        return pipeline.evaluate(
+            model, data, lr=lr, scale=scale, channels=channels, border=border, progress=progress
+        )
+
+
+def scores_json(scores: Scores, model: nn.Module, /, **told: object) -> str:
+    """Return the figures as JSON."""
+    from prunekit.pipeline.evaluate import scores_json as to_json
+
+    return to_json(scores, model, **told)
+
+
+def upscale_files(
+    model: nn.Module,
+    source: Path,
+    target: Path,
+    *,
+    tile: int,
+    overlap: int | None,
+    overwrite: bool,
+    progress: Progress,
+) -> Enlarged:
+    """Enlarge a file or a folder."""
+    from prunekit.pipeline.upscale import upscale_files as enlarge
+
+    with redirect_stdout(sys.stderr):
+        return enlarge(
+            model,
+            source,
+            target,
+            tile=tile,
+            overlap=overlap,
+            overwrite=overwrite,
+            progress=progress,
+        )
 
 
 def run(recipe: Recipe, *, progress: Progress, overwrite: bool, resume: bool) -> RunResult:

@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 
 from prunekit.cli import engine
-from prunekit.cli.checkpoints import CHECKPOINTS, check_checkpoint, is_file
+from prunekit.cli.checkpoints import check_checkpoint
 from prunekit.cli.exits import exits
+from prunekit.cli.models import SOURCE, is_path
 from prunekit.cli.options import Debug
-from prunekit.cli.outputs import check_page, write_page
+from prunekit.cli.outputs import check_page, write_output
 from prunekit.cli.progress import open_progress
 from prunekit.errors import RecipeError
 from prunekit.recipe import check_model, load_model_section
@@ -27,8 +28,6 @@ from prunekit.recipe.nodes import Place
 
 if TYPE_CHECKING:
     from prunekit.graph import ChannelGraph
-
-_SOURCE = "the command line"
 
 _SIZES = 4  # batch, channels, height, width
 
@@ -76,7 +75,7 @@ def inspect(
             check_page(page, option="--html", inputs=[Path(model)])
         graph = _traced(trace, quiet=as_json)
         if page is not None:
-            write_page(page, engine.network_page(model, graph), option="--html")
+            write_output(page, engine.network_page(model, graph), option="--html")
         if as_json:
             typer.echo(engine.network_json(model, graph))
         else:
@@ -90,9 +89,8 @@ def _tracer(
 ) -> Callable[[], ChannelGraph]:
     """Check everything that can be checked before any work, and return what does the work."""
     path = Path(model)
-    is_path = ":" not in model and (os.sep in model or is_file(path))
-    if is_path or path.suffix.lower() in CHECKPOINTS:
-        check_checkpoint(path, source=_SOURCE)
+    if is_path(model):
+        check_checkpoint(path, source=SOURCE)
         if arguments:
             message = (
                 f"--arguments {arguments[0]}: a checkpoint takes none, since its weights tell "
@@ -103,8 +101,8 @@ def _tracer(
     values: dict[str, object] = {"factory" if ":" in model else "network": model}
     if shape is not None:
         values["input_shape"] = list(shape)
-    section = load_model_section(values, source=_SOURCE, arguments=arguments)
-    check_model(section, networks=engine.network_names(), where=lambda *_: Place(_SOURCE))
+    section = load_model_section(values, source=SOURCE, arguments=arguments)
+    check_model(section, networks=engine.network_names(), where=lambda *_: Place(SOURCE))
     return partial(engine.trace_model, section)
 
 

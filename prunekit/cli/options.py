@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Debug", "Quiet", "Set"]
+__all__ = ["Debug", "Device", "Quiet", "Set"]
 
 from typing import Annotated
 
 import typer
 
 Debug = Annotated[bool, typer.Option("--debug", help="Print the traceback of an error.")]
+
+Device = Annotated[
+    str,
+    typer.Option(metavar="DEVICE", help="Where the network runs: auto, cpu, cuda or cuda:N."),
+]
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print no progress.")]
 

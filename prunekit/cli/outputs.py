@@ -1,8 +1,8 @@
-"""A page that a command writes: refused before any work, written whole or not at all."""
+"""A file that a command writes: refused before any work, written whole or not at all."""
 
 from __future__ import annotations
 
-__all__ = ["check_page", "write_page"]
+__all__ = ["check_output", "check_page", "write_output"]
 
 import os
 import sys
@@ -12,14 +12,22 @@ from pathlib import Path
 from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
 
-_SUFFIXES = (".html", ".htm")
+_PAGES = (".html", ".htm")
 
 
 def check_page(path: Path, *, option: str, inputs: Sequence[Path] = ()) -> None:
-    """Raise `RecipeError` where no page can be written, or where something else would be lost.
+    """Raise `RecipeError` where no page can be written, as `check_output` or by its name."""
+    check_output(path, option=option, inputs=inputs)
+    if path.suffix.lower() not in _PAGES:
+        message = f"{option} {path}: a page ends in {' or '.join(_PAGES)}; name it so"
+        raise RecipeError(message)
+
+
+def check_output(path: Path, *, option: str, inputs: Sequence[Path] = ()) -> None:
+    """Raise `RecipeError` where no file can be written, or where something else would be lost.
 
     Args:
-        path: where the page is to be.
+        path: where the file is to be.
         option: what asks for it on the command line.
         inputs: files that the command reads.
     """
@@ -32,21 +40,19 @@ def check_page(path: Path, *, option: str, inputs: Sequence[Path] = ()) -> None:
         raise RecipeError(message)
 
 
-def write_page(path: Path, page: str, *, option: str) -> None:
-    """Write a page. Raises `RecipeError` with an older page intact."""
+def write_output(path: Path, content: str, *, option: str) -> None:
+    """Write a file. Raises `RecipeError` with an older file intact."""
     try:
-        write_atomic(path, page)
+        write_atomic(path, content)
     except OSError as error:
         message = f"{option} {path}: cannot be written: {error.strerror or error}"
         raise RecipeError(message) from error
 
 
 def _objection(path: Path, inputs: Sequence[Path]) -> str:
-    """Say why a page cannot be written here; empty if it can."""
+    """Say why no file can be written here; empty if it can."""
     if path.is_dir():
         return "is a folder; name a file in it"
-    if path.suffix.lower() not in _SUFFIXES:
-        return f"a page ends in {' or '.join(_SUFFIXES)}; name it so"
     if not path.parent.is_dir():
         return f"there is no folder '{path.parent}'; make it first"
     if not os.access(path.parent, os.W_OK):

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Matched", "clips_in", "images_in", "match", "natural_order", "only"]
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -14,6 +14,9 @@ from prunekit.data.image import SUFFIXES
 from prunekit.errors import DataError, did_you_mean
 
 T = TypeVar("T")
+
+_MARK = re.compile(r"(?i)(?P<stem>.+?)(?:[_-](?:HR|GT|LR|LQ))?(?:[_-]?x(?P<scale>[0-9]+))?")
+"""A name with what tells its part in a pair: `baby`, `babyx2`, `baby_x2`, `img_001_SRF_2_LR`."""
 
 
 def images_in(folder: Path) -> dict[str, Path]:
@@ -76,22 +79,54 @@ class Matched(Generic[T]):
     partners: dict[str, T]  # of LR, by the name of HR
     missing: tuple[str, ...]  # names of HR without LR
     left: tuple[str, ...]  # names of LR without HR
+    others: tuple[str, ...]  # names of LR of these HR at other scales
+
+    def other_scale(self, name: str) -> str | None:
+        """Return the name of LR of an image at another scale."""
+        stems = {name, _parts(name)[0]}
+        return next((other for other in self.others if _parts(other)[0] in stems), None)
 
 
 def match(hr: Iterable[str], lr: Mapping[str, T], scale: int) -> Matched[T]:
-    """Find the LR of the same name, or of the name with `x2` (the scale) behind it."""
+    """Find the LR of the same name, else of the name with `x2` (the scale) or `_LR` behind it.
+
+    `baby` goes with `baby`, `babyx2`, `baby_x2`, `baby_LR`, `baby_LRx2`, and `baby_HR` does too.
+    """
     names = list(hr)
     taken = {name: name for name in names if name in lr}
+    free: dict[tuple[str, int | None], str] = {}
+    for other in lr:
+        if other not in taken:
+            free.setdefault(_parts(other), other)
     for name in names:
-        suffixed = f"{name}x{scale}"
-        if name not in taken and suffixed in lr and suffixed not in names:
-            taken[name] = suffixed
+        stem = _parts(name)[0]
+        keys = [(name, scale), (stem, scale), (name, None), (stem, None)]
+        if name not in taken and (key := next((key for key in keys if key in free), None)):
+            taken[name] = free.pop(key)
     used = set(taken.values())
+    unused = [name for name in lr if name not in used]
+    stems = {*names, *(_parts(name)[0] for name in names)}
+    others = [other for other in unused if _is_of(other, stems, scale)]
     return Matched(
         partners={name: lr[taken[name]] for name in names if name in taken},
         missing=tuple(name for name in names if name not in taken),
-        left=tuple(name for name in lr if name not in used),
+        left=tuple(name for name in unused if name not in others),
+        others=tuple(others),
     )
+
+
+def _is_of(lr: str, stems: Collection[str], scale: int) -> bool:
+    """Whether a name tells of another scale of one of these."""
+    stem, own = _parts(lr)
+    return own not in (None, scale) and stem in stems
+
+
+def _parts(name: str) -> tuple[str, int | None]:
+    """Take a name apart into what both images of a pair have in common, and the scale."""
+    found = _MARK.fullmatch(name)
+    if found is None:
+        return name, None
+    return found["stem"], int(found["scale"]) if found["scale"] else None
 
 
 def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:

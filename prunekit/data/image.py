@@ -1,4 +1,4 @@
-"""Reading one image file as RGB, or saying why it cannot be used."""
+"""Reading one image file, as it is or as RGB, or saying why it cannot be used."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ __all__ = [
     "ByteImage",
     "Image",
     "Picture",
+    "Pixels",
     "read_image",
     "read_picture",
     "to_8_bits",
@@ -27,6 +28,7 @@ import PIL.Image
 import PIL.ImageOps
 from numpy.typing import NDArray
 
+from prunekit.data.png import decode_deep_png, is_deep_png
 from prunekit.errors import DataError
 
 ByteImage = NDArray[np.uint8]
@@ -35,13 +37,16 @@ ByteImage = NDArray[np.uint8]
 Image = NDArray[np.uint8 | np.uint16]
 """`(H, W, 3)`, RGB of 8 or 16 bits; 8 where nothing else is said."""
 
+Pixels = NDArray[np.uint8 | np.uint16]
+"""`(H, W, C)`, colours and alpha of 8 or 16 bits; `(H, W)` of one channel."""
+
 Alpha = Literal["refuse", "drop"]
 """What becomes of an image with transparent pixels: an error, or its colours alone."""
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 _FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
-_BITS_PER_SAMPLE = 258  # the tag of a TIFF file
+_ORIENTATION, _BITS_PER_SAMPLE = 274, 258  # tags of EXIF and TIFF
 _FAULTS = (
     OSError,
     SyntaxError,
@@ -58,19 +63,30 @@ _FAULTS = (
 """What Pillow raises on a file that is truncated, corrupt, foreign or absurdly large."""
 
 
-_HALVES = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L")}
-"""How Pillow is made to read the upper, then the lower 8 of 16 bits, which it does not keep."""
-
-_GREY = {"1", "L", "LA"}
-
-
 @dataclass(frozen=True, eq=False)
 class Picture:
     """Everything that a file says of its pixels."""
 
-    pixels: Image  # of 16 bits if the file has more than 8
-    alpha: NDArray[np.uint8 | np.uint16] | None  # (H, W), of as many bits; None without any
-    grey: bool  # the file has one colour channel, which `pixels` has three times
+    pixels: Pixels
+    """`(H, W, C)` of 1 (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels."""
+    profile: bytes | None = None
+    """Its ICC colour profile."""
+
+    @property
+    def grey(self) -> bool:
+        """Whether there is one channel of colour."""
+        return bool(self.pixels.shape[2] < 3)  # noqa: PLR2004
+
+    @property
+    def rgb(self) -> Image:
+        """The colours, `(H, W, 3)`; grey is there three times."""
+        colours = self.pixels[..., : 1 if self.grey else 3]
+        return np.ascontiguousarray(np.broadcast_to(colours, (*colours.shape[:2], 3)))
+
+    @property
+    def alpha(self) -> Pixels | None:
+        """How opaque every pixel is, `(H, W)`; None if the file does not say."""
+        return None if self.pixels.shape[2] % 2 else self.pixels[..., -1]
 
     @property
     def opaque(self) -> bool:
@@ -81,16 +97,15 @@ class Picture:
 def read_picture(path: Path) -> Picture:
     """Read a still image with its depth and its alpha, turned upright as its EXIF data says.
 
-    8 bits: RGB, grey, bilevel, palettes and CMYK, with alpha or a transparent colour; 16 bits:
-    grey (PNG, TIFF), and colour and alpha (PNG). Colour profiles are ignored. Raises `DataError`
-    for anything else.
+    8 bits: RGB, grey, bilevel, palettes and CMYK (as RGB), with alpha or a transparent colour; 16
+    bits: grey (PNG, TIFF), and colour and alpha (PNG). Raises `DataError` for anything else.
     """
     try:
         with _stern_pillow(), PIL.Image.open(path, formats=_FORMATS) as image:
             _check_kind(path, image)
-            if _has_deep_samples(image):
-                return _read_deep(path, image)
-            return _read_8_bits(image)
+            # Of CMYK it says nothing of what the pixels become.
+            profile = image.info.get("icc_profile") if image.mode != "CMYK" else None
+            return Picture(_read_pixels(path, image), profile)
     except _FAULTS as error:
         message = f"image {path} cannot be read: {_reason(error)}; replace it or leave it out"
         raise DataError(message) from error
@@ -109,7 +124,7 @@ def read_image(path: Path, *, alpha: Alpha = "refuse", deep: bool = False) -> Im
             "alpha to be dropped"
         )
         raise DataError(message)
-    return picture.pixels if deep else to_8_bits(picture.pixels)
+    return picture.rgb if deep else to_8_bits(picture.rgb)
 
 
 def to_8_bits(image: Image) -> ByteImage:
@@ -139,59 +154,42 @@ def _check_kind(path: Path, image: PIL.Image.Image) -> None:
         raise DataError(message)
 
 
-def _has_deep_samples(image: PIL.Image.Image) -> bool:
-    """Tell 16-bit colour too, which Pillow cuts down to 8 bits without a word."""
+def _read_pixels(path: Path, image: PIL.Image.Image) -> Pixels:
+    if image.format == "PNG" and is_deep_png(path):
+        return _turned(decode_deep_png(path), image.getexif().get(_ORIENTATION, 1))
     if image.mode.startswith("I;"):
-        return True
-    if image.format == "TIFF":
-        return any(bits > 8 for bits in getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ()))  # noqa: PLR2004
-    return image.format == "PNG" and ";16" in _raw_mode(image)
-
-
-def _read_8_bits(image: PIL.Image.Image) -> Picture:
-    grey = image.mode in _GREY
-    upright = PIL.ImageOps.exif_transpose(image)
-    if not upright.has_transparency_data:
-        return Picture(np.array(upright.convert("RGB")), None, grey)
-    rgba = np.array(upright.convert("RGBA"))
-    return Picture(np.ascontiguousarray(rgba[..., :3]), rgba[..., 3].copy(), grey)
-
-
-def _read_deep(path: Path, image: PIL.Image.Image) -> Picture:
-    if "transparency" in image.info:
-        message = f"image {path} has 16 bits and a transparent colour; save it with alpha instead"
-        raise DataError(message)
-    if image.mode.startswith("I;"):
-        plane = np.array(PIL.ImageOps.exif_transpose(image)).astype(np.uint16)
-        return Picture(plane[..., None].repeat(3, axis=-1), None, grey=True)
-    raw = _raw_mode(image) if image.format == "PNG" else ""
-    if raw == "LA;16B":
-        pairs = _decode(path, "RGBA")  # four bytes a pixel, as RGBA has
-        samples = _joined(pairs[..., 0::2], pairs[..., 1::2])
-        return Picture(samples[..., :1].repeat(3, axis=-1), samples[..., 1].copy(), grey=True)
-    if raw not in _HALVES:
+        return np.array(PIL.ImageOps.exif_transpose(image)).astype(np.uint16)[..., None]
+    if image.format == "TIFF" and _has_deep_samples(image):
         message = f"image {path} has 16 bits a channel in a form that is not read; save it as PNG"
         raise DataError(message)
-    samples = _joined(*(_decode(path, half) for half in _HALVES[raw]))
-    alpha = samples[..., 3].copy() if raw.startswith("RGBA") else None
-    return Picture(np.ascontiguousarray(samples[..., :3]), alpha, grey=False)
+    return _read_8_bits(PIL.ImageOps.exif_transpose(image))
 
 
-def _joined(upper: ByteImage, lower: ByteImage) -> NDArray[np.uint16]:
-    return np.left_shift(upper, 8, dtype=np.uint16) | lower
+def _has_deep_samples(image: PIL.Image.Image) -> bool:
+    """Tell what Pillow cuts down to 8 bits without a word."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+    return any(sample > 8 for sample in np.atleast_1d(bits))  # noqa: PLR2004
 
 
-def _decode(path: Path, raw: str) -> ByteImage:
-    """Decode a PNG file as if its samples lay in another way."""
-    with PIL.Image.open(path, formats=("PNG",)) as image:
-        image.tile = [(*tile[:3], raw) for tile in image.tile]
-        return np.array(PIL.ImageOps.exif_transpose(image))
+def _read_8_bits(image: PIL.Image.Image) -> NDArray[np.uint8]:
+    """Convert palettes and transparent colours."""
+    if image.has_transparency_data:
+        mode = "LA" if image.mode in {"1", "L", "LA", "La"} else "RGBA"
+    else:
+        mode = "L" if image.mode in {"1", "L"} else "RGB"
+    pixels = np.array(image.convert(mode))
+    return pixels[..., None] if pixels.ndim == 2 else pixels  # noqa: PLR2004
 
 
-def _raw_mode(image: PIL.Image.Image) -> str:
-    """Name the way in which samples lie in the file."""
-    arguments = image.tile[0][3] if image.tile else ""  # type: ignore[attr-defined]
-    return arguments if isinstance(arguments, str) else str(arguments[0])
+def _turned(pixels: NDArray[np.uint16], orientation: int) -> NDArray[np.uint16]:
+    """Turn upright as EXIF tells."""
+    if orientation in {5, 6, 7, 8}:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def _reason(error: BaseException) -> str:

@@ -11,6 +11,7 @@ __all__ = [
     "Pairs",
     "Photographs",
     "Skipped",
+    "find_pairs",
     "load_clips",
     "load_pairs",
 ]
@@ -144,6 +145,24 @@ def load_pairs(
     return loader.load(list_images(source, scale), ImagePair, cache)
 
 
+def find_pairs(source: ImageSource, scale: int, *, modcrop: int | None = None) -> Pairs[ImagePair]:
+    """Find the images of a source, and read each pair when it is asked for: one is held at a time.
+
+    Raises `DataError` if there is no image or one has no partner; for files that cannot be used,
+    when it comes to them.
+    """
+    listed = list_images(source, scale)
+    files = [each for each in listed.entries.values() if isinstance(each, PairFiles)]
+    faults = [
+        Skipped(name, str(entry))
+        for name, entry in listed.entries.items()
+        if isinstance(entry, DataError)
+    ]
+    if faults:
+        raise DataError(_refusal(faults, listed, "mend them, or take them out"))
+    return Pairs(_Unread(files, PairOptions(scale, modcrop)))
+
+
 def load_clips(
     source: Clips,
     scale: int,
@@ -202,9 +221,10 @@ class _Loader:
         note = f"{len(made)} {self.stage.split()[-1]}"
         self.progress.finish(f"{note}, {len(skipped)} left out" if skipped else note)
         if skipped and not (self.skip_unreadable and made):
-            raise DataError(_refusal(skipped, len(names), listed)) from faults[skipped[0].name]
+            remedy = "set 'skip_unreadable' to leave them out, or mend them"
+            raise DataError(_refusal(skipped, listed, remedy)) from faults[skipped[0].name]
         if skipped:
-            self.progress.warn(f"{_counted(skipped, len(names), listed)} are left out")
+            self.progress.warn(f"{_counted(skipped, listed)} are left out")
         return [made[name] for name in names if name in made], skipped
 
     def _trim(self, cache: Cache, used: Sequence[Path]) -> None:
@@ -215,6 +235,26 @@ class _Loader:
                 f"the cache {cache.folder} holds {size / GIB:.1f} GiB where its limit is "
                 f"{cache.limit / GIB:.1f} GiB, since these images need as much"
             )
+
+
+class _Unread(Sequence[ImagePair]):
+    """Pairs of files, each read when it is asked for."""
+
+    def __init__(self, files: Sequence[PairFiles], options: PairOptions) -> None:
+        self._files, self._options = files, options
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> ImagePair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[ImagePair]: ...
+    def __getitem__(self, index: int | slice) -> ImagePair | Sequence[ImagePair]:
+        if isinstance(index, slice):
+            return _Unread(self._files[index], self._options)
+        files = self._files[index]
+        return ImagePair(files.name, *decode(files, self._options))
 
 
 @dataclass(frozen=True)
@@ -286,16 +326,14 @@ def _usable(entry: PairFiles | DataError) -> PairFiles:
     return entry
 
 
-def _refusal(faults: Sequence[Skipped], total: int, listed: Listed) -> str:
+def _refusal(faults: Sequence[Skipped], listed: Listed, remedy: str) -> str:
     if len(faults) == 1:
         return faults[0].reason
-    return (
-        f"{_counted(faults, total, listed)} cannot be used; set 'skip_unreadable' to leave them "
-        "out, or mend them"
-    )
+    return f"{_counted(faults, listed)} cannot be used; {remedy}"
 
 
-def _counted(faults: Sequence[Skipped], total: int, listed: Listed) -> str:
+def _counted(faults: Sequence[Skipped], listed: Listed) -> str:
     named = ", ".join(f"'{fault.name}'" for fault in faults[:_NAMED])
     more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    total = len(listed.entries)
     return f"{len(faults)} of {total} in {listed.where} ({named}{more}; {faults[0].reason})"

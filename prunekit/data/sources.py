@@ -20,7 +20,7 @@ class Folder:
 
     path: Path
     names: tuple[str, ...] | None = None  # file names without suffix; None: all of them
-    lr: Path | None = None  # folder of LR of the same names, or with `x2` behind; None: made
+    lr: Path | None = None  # folder of LR, called as `match` tells; None: made
 
 
 @dataclass(frozen=True)
@@ -80,12 +80,17 @@ def _listed(
     entries: dict[str, PairFiles | DataError] = {
         name: PairFiles(name, (hr,), (found.partners[name],))
         if name in found.partners
-        else DataError(f"image {hr} has no LR: there is neither '{name}' nor '{name}x{scale}'")
+        else DataError(_lone(name, hr, found.other_scale(name), scale))
         for name, hr in chosen.items()
     }
     for name in found.left if names is None else ():
         entries.setdefault(name, DataError(f"image {lr[name]} is LR without an HR image"))
     return Listed(where, entries)
+
+
+def _lone(name: str, path: Path, other: str | None, scale: int) -> str:
+    hint = f"; there is '{other}', of another scale" if other else ""
+    return f"image {path} has no LR: there is neither '{name}' nor '{name}x{scale}'{hint}"
 
 
 def list_clips(source: Clips, scale: int) -> Listed:

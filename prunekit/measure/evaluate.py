@@ -8,7 +8,9 @@ __all__ = [
     "Quality",
     "evaluate",
     "evaluate_bicubic",
+    "score_pair",
     "super_resolve",
+    "super_resolve_pair",
 ]
 
 from collections.abc import Sequence
@@ -17,14 +19,15 @@ from statistics import fmean
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prunekit.data.image import Image
 from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import upscale
 from prunekit.errors import DataError, MeasureError
-from prunekit.measure.mode import in_mode, placement
-from prunekit.measure.quality import psnr_y, ssim_y
+from prunekit.measure.infer import infer
+from prunekit.measure.mode import placement
+from prunekit.measure.protocol import Figures, Protocol, score
 from prunekit.progress import Progress
 
 
@@ -71,7 +74,7 @@ def evaluate(
     progress.start(f"evaluate {name}", len(pairs))
     outputs, images = [], []
     for pair in pairs:
-        sr = _super_resolve_pair(model, pair)
+        sr = super_resolve_pair(model, pair)
         figures = _compare(sr, pair, border)
         outputs.append(sr)
         images.append(figures)
@@ -96,37 +99,16 @@ def super_resolve(model: nn.Module, lr: Image) -> Image:
     """
     device, dtype = placement(model)
     batch = torch.from_numpy(lr.transpose(2, 0, 1).copy()).unsqueeze(0).to(device, dtype) / 255
-    try:
-        with in_mode(model, training=False), torch.inference_mode():
-            output = model(batch)
-    except Exception as error:  # the network's own code can fail in any way
-        message = (
-            f"the network fails on an image of {_size(lr)} pixels ({type(error).__name__}: "
-            f"{error}); evaluate it on images that it takes"
-        )
-        raise MeasureError(message) from error
-    _check_output(output)
+    output = infer(model, batch)
     pixels = output[0].float().mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
     return np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0))
 
 
-def _check_output(output: object) -> None:
-    if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[:2] != (1, 3):  # noqa: PLR2004
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        message = (
-            f"the network turns one RGB image into {found} where (1, 3, height, width) is "
-            "needed; wrap it in a module that returns the image alone"
-        )
-        raise MeasureError(message)
-    if not torch.isfinite(output).all():
-        message = (
-            "the network's output holds values that are not finite, so it has no PSNR; check its "
-            "weights, or train with a lower learning_rate"
-        )
-        raise MeasureError(message)
+def super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:
+    """Return what a network makes of LR, of the size of HR.
 
-
-def _super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:
+    Raises `MeasureError`, which names the image, if it makes anything else.
+    """
     try:
         sr = super_resolve(model, pair.lr)
     except MeasureError as error:
@@ -141,12 +123,18 @@ def _super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:
     return sr
 
 
-def _compare(sr: Image, pair: ImagePair, border: int) -> ImageQuality:
+def score_pair(sr: Image, pair: ImagePair, protocol: Protocol) -> Figures:
+    """Compare an output with HR. Raises `DataError` for an image too small to be compared."""
     try:
-        return ImageQuality(pair.name, psnr_y(sr, pair.hr, border), ssim_y(sr, pair.hr, border))
+        return score(sr, pair.hr, protocol, scale=pair.scale)
     except ValueError as error:
         message = f"image '{pair.name}' cannot be scored: {error}; leave it out"
         raise DataError(message) from error
+
+
+def _compare(sr: Image, pair: ImagePair, border: int) -> ImageQuality:
+    figures = score_pair(sr, pair, Protocol("y", border))
+    return ImageQuality(pair.name, figures.psnr, figures.ssim)
 
 
 def _mean(images: Sequence[ImageQuality], border: int) -> Quality:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PROTOCOLS", "Figures", "Protocol", "score"]
+__all__ = ["PROTOCOLS", "Channels", "Figures", "Protocol", "score"]
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

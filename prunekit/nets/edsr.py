@@ -1,19 +1,22 @@
-"""EDSR: the residual network that super-resolution baselines are measured against."""
+"""EDSR: the residual network that super-resolution baselines are measured against, and LEDSR."""
 
 from __future__ import annotations
 
-__all__ = ["EDSR"]
-
-from typing import cast
+__all__ = ["EDSR", "LEDSR"]
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunekit.nets.layers import ImageNetwork, conv, shuffled
+
 _DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
 
+_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
+"""Pixel shuffles of a scale."""
 
-class EDSR(nn.Module):
+
+class EDSR(ImageNetwork):
     """Enhanced deep residual network (Lim et al., CVPR Workshops 2017).
 
     The tensor names are those of the authors' release, so its state dicts load strictly.
@@ -23,10 +26,10 @@ class EDSR(nn.Module):
         channels: width of the residual trunk (64 for EDSR-baseline, 256 for EDSR).
         blocks: number of residual blocks (16 for EDSR-baseline, 32 for EDSR).
         res_scale: factor on every residual branch (0.1 for EDSR).
-        rgb_range: largest value of a pixel; images are `[0, rgb_range]`.
+        rgb_range: largest pixel value that the weights were trained for (255 for the release).
 
     Shape:
-        `(N, 3, H, W)` to `(N, 3, scale * H, scale * W)`.
+        `(N, 3, H, W)` to `(N, 3, scale * H, scale * W)`, pixels 0 to 1.
 
     Example:
         >>> sum(p.numel() for p in EDSR(scale=2).parameters())
@@ -41,25 +44,47 @@ class EDSR(nn.Module):
         res_scale: float = 1.0,
         rgb_range: float = 1.0,
     ) -> None:
-        super().__init__()
-        if channels < 1 or blocks < 1:
-            message = f"EDSR needs channels and blocks, not {channels} and {blocks} of them"
-            raise ValueError(message)
-        self.scale = scale
+        super().__init__(scale, channels, blocks, rgb_range)
         self.sub_mean = _MeanShift(rgb_range, sign=-1)
-        self.head = nn.Sequential(_conv(3, channels))
+        self.head = nn.Sequential(conv(3, channels))
         self.body = nn.Sequential(
             *(_ResidualBlock(channels, res_scale) for _ in range(blocks)),
-            _conv(channels, channels),
+            conv(channels, channels),
         )
-        self.tail = nn.Sequential(_upsampler(scale, channels), _conv(channels, 3))
+        self.tail = self._new_tail(channels)
         self.add_mean = _MeanShift(rgb_range, sign=1)
 
-    def forward(self, lr: Tensor) -> Tensor:
-        """Super-resolve a batch of images."""
+    def enlarge(self, lr: Tensor) -> Tensor:
+        """Super-resolve a batch of images whose pixels are 0 to `rgb_range`."""
         shallow = self.head(self.sub_mean(lr))
         deep = self.body(shallow) + shallow
-        return cast("Tensor", self.add_mean(self.tail(deep)))
+        hr: Tensor = self.add_mean(self.tail(deep))
+        return hr
+
+    def _new_tail(self, channels: int) -> nn.Sequential:
+        return nn.Sequential(_upsampler(self.scale, channels), conv(channels, 3))
+
+
+class LEDSR(EDSR):
+    """Lightweight EDSR: its tail is one convolution and a pixel shuffle (ASSL, Zhang et al., 2021).
+
+    Args:
+        scale: magnification, 2, 3 or 4.
+        channels: width of the residual trunk (256 before pruning, 49 after it).
+        blocks: number of residual blocks.
+        res_scale: factor on every residual branch.
+        rgb_range: largest pixel value that the weights were trained for (255 for the release).
+
+    Shape:
+        `(N, 3, H, W)` to `(N, 3, scale * H, scale * W)`, pixels 0 to 1.
+
+    Example:
+        >>> sum(p.numel() for p in LEDSR(scale=2, channels=49).parameters())
+        721390
+    """
+
+    def _new_tail(self, channels: int) -> nn.Sequential:
+        return shuffled(channels, self.scale)
 
 
 class _ResidualBlock(nn.Module):
@@ -68,12 +93,12 @@ class _ResidualBlock(nn.Module):
     def __init__(self, channels: int, res_scale: float) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _conv(channels, channels), nn.ReLU(inplace=True), _conv(channels, channels)
+            conv(channels, channels), nn.ReLU(inplace=True), conv(channels, channels)
         )
         self.res_scale = res_scale
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = cast("Tensor", self.body(x))
+        branch: Tensor = self.body(x)
         return x + branch * self.res_scale
 
 
@@ -96,15 +121,7 @@ class _MeanShift(nn.Module):
         return F.conv2d(x, self.weight, self.bias)
 
 
-def _conv(in_channels: int, out_channels: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-
-
 def _upsampler(scale: int, channels: int) -> nn.Sequential:
     """Convolution and pixel shuffle, once per factor of the scale (2, 3 or 2 * 2)."""
-    factors = {2: (2,), 3: (3,), 4: (2, 2)}
-    if scale not in factors:
-        message = f"EDSR has no upsampler for scale {scale}; choose 2, 3 or 4"
-        raise ValueError(message)
-    steps = [(_conv(channels, channels * r * r), nn.PixelShuffle(r)) for r in factors[scale]]
+    steps = [(conv(channels, channels * r * r), nn.PixelShuffle(r)) for r in _FACTORS[scale]]
     return nn.Sequential(*(module for step in steps for module in step))

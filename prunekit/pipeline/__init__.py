@@ -5,6 +5,7 @@ __all__ = [
     "PruneResult",
     "RunResult",
     "check",
+    "evaluate",
     "follow",
     "inspect",
     "is_first_process",
@@ -12,8 +13,10 @@ __all__ = [
     "preview",
     "prune",
     "run",
+    "upscale",
 ]
 
+from prunekit.pipeline.evaluate import evaluate
 from prunekit.pipeline.prune import PruneResult, prune
 from prunekit.pipeline.run import (
     Preview,
@@ -26,3 +29,4 @@ from prunekit.pipeline.run import (
     run,
 )
 from prunekit.pipeline.store import load
+from prunekit.pipeline.upscale import upscale

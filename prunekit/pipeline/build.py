@@ -42,7 +42,11 @@ def choose_device(name: str) -> torch.device:
     """Turn `auto`, `cpu`, `cuda` or `cuda:N` into a device that is there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        message = f"there is no kind of device called '{name}'; use 'auto', 'cpu' or 'cuda'"
+        raise RecipeError(message) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         message = f"device '{name}' is asked for and there is none; use 'auto' or 'cpu'"
         raise RecipeError(message)

@@ -32,6 +32,10 @@ class Checkpoint:
     """The smallest input that the architecture takes and that is no smaller than 48 x 48."""
     masked: bool
     """It takes a mask beside the image: it fills holes."""
+    multiple: int
+    """Height and width that it takes are multiples of this."""
+    minimum: int
+    """Height and width that it takes are no smaller."""
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -61,6 +65,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         scale=found.scale,
         input_shape=(1, found.input_channels, side, side),
         masked=found.purpose == "Inpainting",
+        multiple=found.size_requirements.multiple_of,
+        minimum=found.size_requirements.minimum,
     )
 
 

@@ -180,7 +180,9 @@ def colours_of_16_bits_in_tiff(root):
 
 def a_transparent_colour_of_16_bits(root):
     (root / "gt").mkdir()
-    content = deep_png(noise(0).astype("u2"), (b"tRNS", b"\0\1" * 3))
+    samples = noise(0).astype("u2")
+    samples[0, 0] = 1
+    content = deep_png(samples, (b"tRNS", b"\0\1" * 3))
     (root / "gt" / "1.png").write_bytes(content)
     return pairs(root)
 
@@ -256,7 +258,7 @@ FAULTS = {
     several_pictures_in_a_file: "1.tif holds 2 pictures; save the one to use",
     float_pixels: "1.tif has more than 16 bits a channel",
     colours_of_16_bits_in_tiff: "1.tif has 16 bits a channel in a form that is not read",
-    a_transparent_colour_of_16_bits: "1.png has 16 bits and a transparent colour",
+    a_transparent_colour_of_16_bits: "1.png has transparent pixels",
     images_where_clips_are_wanted: "gt holds no clip; a clip is a folder of frames in it",
     a_clip_without_frames: "gt/1 holds no image",
     a_clip_without_lr: "gt/1 has no LR: there is no folder '1'",

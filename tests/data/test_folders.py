@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 
 from prunekit.data.folders import match
-from prunekit.data.pairs import Folder, load_pairs
+from prunekit.data.pairs import Folder, find_pairs, load_pairs
 from prunekit.data.resize import downscale
 from prunekit.errors import DataError
 from prunekit.progress import Silent
@@ -54,7 +54,79 @@ def test_lr_of_another_suffix_and_with_the_scale_in_its_name(tmp_path):
 def test_names_are_matched_before_suffixes():
     found = match(["a", "ax2", "b"], {"a": 1, "ax2": 2, "bx2": 3, "bx3": 4}, 2)
     assert found.partners == {"a": 1, "ax2": 2, "b": 3}
-    assert (found.missing, found.left) == ((), ("bx3",))
+    assert (found.missing, found.left, found.others) == ((), (), ("bx3",))
+
+
+@pytest.mark.parametrize("pattern", ["{}", "{}x2", "{}_x2", "{}-X2", "{}_LR", "{}_lq_x2"])
+def test_lr_is_called_as_hr_or_has_the_scale_or_a_mark_behind(pattern):
+    lr = {pattern.format(name): name for name in ("img2", "img10", "shr")}
+    found = match(["img2", "img10", "shr"], lr, 2)
+    assert found.partners == {"img2": "img2", "img10": "img10", "shr": "shr"}
+    assert found.left == ()
+
+
+def test_hr_may_have_a_mark_too():
+    found = match(["img_001_SRF_2_HR", "b_GT"], {"img_001_SRF_2_LR": 1, "bx2": 2}, 2)
+    assert found.partners == {"img_001_SRF_2_HR": 1, "b_GT": 2}
+
+
+def test_lr_that_names_the_scale_comes_before_lr_that_does_not():
+    found = match(["a_HR"], {"a": 1, "a_x2": 2, "c": 3}, 2)
+    assert found.partners == {"a_HR": 2}
+    assert found.left == ("a", "c")
+
+
+def test_a_folder_may_hold_lr_of_several_scales(roots):
+    for name in ("a", "b", "c"):
+        write(roots[1] / f"{name}x3.png", noise(0, (4, 6)))
+    assert [pair.scale for pair in load(roots)] == [2, 2, 2]
+
+
+def test_lr_of_another_scale_is_told_where_one_is_missing(roots):
+    (roots[1] / "b.png").rename(roots[1] / "b_x3.png")
+    why = r"b\.png has no LR: there is neither 'b' nor 'bx2'; there is 'b_x3', of another scale"
+    with pytest.raises(DataError, match=why):
+        load(roots)
+
+
+def test_pairs_that_are_found_are_read_when_they_are_asked_for(roots):
+    (roots[0] / "c.png").write_text("no image")
+    pairs = find_pairs(Folder(roots[0], lr=roots[1]), 2)
+    assert len(pairs) == 3
+    loaded = load((roots[0], roots[1]), names=("a", "b"))
+    for pair, same in zip(pairs[:2], loaded, strict=True):
+        assert pair.name == same.name
+        assert np.array_equal(pair.lr, same.lr)
+        assert np.array_equal(pair.hr, same.hr)
+    with pytest.raises(DataError, match=r"c\.png cannot be read"):
+        pairs[2]
+
+
+def test_missing_partners_are_counted_before_any_file_is_read(roots):
+    for name in ("a", "b"):
+        (roots[1] / f"{name}.png").unlink()
+        (roots[0] / f"{name}.png").write_text("no image")
+    with pytest.raises(
+        DataError, match=r"^2 of 3 in .* \('a', 'b'; .*; mend them, or take them ou"
+    ):
+        find_pairs(Folder(roots[0], lr=roots[1]), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("empty", "holds no image"), ("none", "cannot be read from"), ("file", "cannot be read from")],
+)
+def test_a_folder_without_images_is_told(tmp_path, name, why):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=why):
+        find_pairs(Folder(tmp_path / name), 2)
+
+
+def test_hr_that_is_smaller_than_the_scale_is_refused(tmp_path):
+    write(tmp_path / "dot.png", noise(0, (1, 9)))
+    with pytest.raises(DataError, match="of 9x1 pixels is too small for scale 2"):
+        find_pairs(Folder(tmp_path), 2)[0]
 
 
 def test_hr_without_lr_is_named(roots):

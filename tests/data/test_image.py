@@ -94,7 +94,7 @@ def test_a_picture_keeps_its_alpha_and_knows_that_it_is_grey(save):
     picture = read_picture(save(image, "a.png"))
     assert picture.grey
     assert not picture.opaque
-    assert np.array_equal(picture.pixels, np.repeat(PIXELS[..., :1], 3, axis=2))
+    assert np.array_equal(picture.rgb, np.repeat(PIXELS[..., :1], 3, axis=2))
     assert np.array_equal(picture.alpha, PIXELS[..., 1])
     plain = read_picture(save(colour(), "b.png"))
     assert (plain.alpha, plain.grey, plain.opaque) == (None, False, True)
@@ -106,7 +106,7 @@ def test_a_palette_with_a_transparent_colour_has_alpha(save):
     paletted.putpixel((1, 0), 1)
     picture = read_picture(save(paletted, "a.png", transparency=1))
     assert picture.alpha.tolist() == [[255, 0]]
-    assert picture.pixels.tolist() == [[[10, 20, 30], [40, 50, 60]]]
+    assert picture.rgb.tolist() == [[[10, 20, 30], [40, 50, 60]]]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
@@ -124,7 +124,7 @@ def test_16_bit_png_keeps_every_bit(tmp_path, channels, interlaced):
     assert picture.pixels.dtype == np.uint16
     assert picture.grey == (channels < 3)
     colours = samples[..., :1].repeat(3, axis=-1) if picture.grey else samples[..., :3]
-    assert np.array_equal(picture.pixels, colours)
+    assert np.array_equal(picture.rgb, colours)
     if channels in {2, 4}:
         assert np.array_equal(picture.alpha, samples[..., -1])
     else:
@@ -154,14 +154,18 @@ def test_16_bit_grey_tiff_is_read(save):
     plane = np.random.default_rng(0).integers(0, 65536, (5, 7), np.uint16)
     picture = read_picture(save(PIL.Image.fromarray(plane), "a.tif"))
     assert picture.grey
-    assert np.array_equal(picture.pixels, plane[..., None].repeat(3, axis=-1))
+    assert np.array_equal(picture.rgb, plane[..., None].repeat(3, axis=-1))
 
 
-def test_a_transparent_colour_of_16_bits_is_refused(tmp_path):
+def test_a_transparent_colour_of_16_bits_is_alpha(tmp_path):
     samples = np.zeros((4, 4, 3), np.uint16)
+    samples[1, 2] = 1
     (tmp_path / "a.png").write_bytes(deep_png(samples, (b"tRNS", b"\0\1" * 3)))
-    with pytest.raises(DataError, match=r"a\.png has 16 bits and a transparent colour; save it"):
+    with pytest.raises(DataError, match=r"a\.png has transparent pixels"):
         read_image(tmp_path / "a.png")
+    alpha = read_picture(tmp_path / "a.png").alpha
+    assert (alpha == 0).sum() == 1
+    assert alpha[1, 2] == 0
 
 
 def test_16_bit_colour_tiff_is_refused(tmp_path):

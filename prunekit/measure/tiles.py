@@ -1,0 +1,156 @@
+"""Enlarging an image in tiles that overlap, and how far a network looks."""
+
+from __future__ import annotations
+
+__all__ = ["Tile", "find_reach", "infer_tiled", "tiles"]
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from prunekit.errors import MeasureError
+from prunekit.measure.infer import infer
+from prunekit.measure.mode import in_mode, placement
+
+_SIDES = (48, 96, 160)
+"""Sides of the noise that is looked at, until the reach is inside."""
+
+_MOST_MEMORY = 4 * 2**30
+"""Bytes that the gradient may take."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A part of an image that is enlarged by itself, and the rows and columns kept of it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    """What the network sees: the part with its overlap, as far as there is image."""
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    """What is kept, in pixels of the whole image; all tiles together have every pixel once."""
+
+
+def tiles(height: int, width: int, *, size: int, overlap: int) -> list[Tile]:
+    """Cut an image into parts of nearly equal size, of at most `size` pixels a side.
+
+    A `size` of 0 takes the image whole.
+    """
+    return [
+        Tile(
+            top=(top := max(rows[0] - overlap, 0)),
+            left=(left := max(columns[0] - overlap, 0)),
+            height=min(rows[1] + overlap, height) - top,
+            width=min(columns[1] + overlap, width) - left,
+            rows=rows,
+            columns=columns,
+        )
+        for rows in _parts(height, size)
+        for columns in _parts(width, size)
+    ]
+
+
+def infer_tiled(
+    model: nn.Module,
+    batch: Tensor,
+    cut: list[Tile],
+    *,
+    done: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """Enlarge `(1, 3, H, W)` tile by tile into float32 on the CPU; `done` is called after each.
+
+    Equal to the whole image within rounding if the overlap is the reach of the network or more.
+    Raises `MeasureError` if the network fails, or its scale is no whole number.
+    """
+    device, dtype = placement(model)
+    whole = torch.empty(0)
+    scale = 0
+    for tile in cut:
+        rows = slice(tile.top, tile.top + tile.height)
+        columns = slice(tile.left, tile.left + tile.width)
+        enlarged = infer(model, batch[:, :, rows, columns].to(device, dtype))
+        if not scale:
+            scale = _scale_of(enlarged, tile)
+            height, width = batch.shape[2:]
+            whole = torch.empty(1, 3, height * scale, width * scale)
+        elif enlarged.shape[2:] != (tile.height * scale, tile.width * scale):
+            _scale_of(enlarged, tile)
+        inner_rows = slice(*(scale * (row - tile.top) for row in tile.rows))
+        inner_columns = slice(*(scale * (column - tile.left) for column in tile.columns))
+        outer_rows = slice(*(scale * row for row in tile.rows))
+        outer_columns = slice(*(scale * column for column in tile.columns))
+        whole[:, :, outer_rows, outer_columns] = enlarged[:, :, inner_rows, inner_columns].cpu()
+        done()
+    return whole
+
+
+def find_reach(model: nn.Module) -> int | None:
+    """Find how many pixels away from it a pixel of the output still depends on.
+
+    The gradient of the output in the middle of a noise image is looked at. `None` if it is not
+    within about 80 pixels, as for networks that take means over the whole image, or if there is no
+    gradient that fits in 4 GiB.
+    """
+    device, dtype = placement(model)
+    saved = 0
+    for side, next_side in zip(_SIDES, (*_SIDES[1:], None), strict=True):
+        noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        image = noise.to(device, dtype).requires_grad_()
+        try:
+            lines, saved = _touched(model, image)
+        except Exception:  # noqa: BLE001 - a network that has no gradient, or takes no such image
+            return None
+        if not lines:
+            return None
+        middle = side // 2
+        if lines[0] > 0 and lines[-1] < side - 1:
+            return max(middle - lines[0], lines[-1] - middle)
+        if next_side is None or saved * (next_side / side) ** 2 > _MOST_MEMORY:
+            break
+    return None
+
+
+def _touched(model: nn.Module, image: Tensor) -> tuple[list[int], int]:
+    """Return the rows and columns that the middle of the output depends on, in order.
+
+    And the bytes that autograd kept for it.
+    """
+    saved = 0
+
+    def count(tensor: Tensor) -> Tensor:
+        nonlocal saved
+        saved += tensor.nbytes
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor)
+    with in_mode(model, training=False), torch.enable_grad(), hooks:
+        output = model(image)
+        side = image.shape[3]
+        scale = output.shape[3] // side
+        middle = slice(side // 2 * scale, (side // 2 + 1) * scale)
+        (gradient,) = torch.autograd.grad(output[:, :, middle, middle].abs().sum(), image)
+    seen = gradient[0].abs().sum(0) > 0
+    return (seen.any(0) | seen.any(1)).nonzero().flatten().tolist(), saved
+
+
+def _scale_of(enlarged: Tensor, tile: Tile) -> int:
+    """Return how many times larger the output is in both directions."""
+    height, width = enlarged.shape[2:]
+    scale = height // tile.height
+    if scale < 1 or (height, width) != (tile.height * scale, tile.width * scale):
+        message = (
+            f"the network turns {tile.width}x{tile.height} pixels into {width}x{height}, which is "
+            "no whole number of times as large; name a network that enlarges"
+        )
+        raise MeasureError(message)
+    return scale
+
+
+def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
+    count = -(-length // size) if size else 1
+    for part in range(count):
+        yield part * length // count, (part + 1) * length // count

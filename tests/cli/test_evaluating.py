@@ -1,0 +1,169 @@
+"""`prunekit evaluate` prints a table, writes JSON, and tells a mistake in one sentence."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+from safetensors.torch import save_file
+
+import prunekit
+from prunekit.cli import main
+from prunekit.nets import create
+
+FACTORY = """
+import torch
+
+class Repeat(torch.nn.Module):
+    def __init__(self, scale=2):
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x):
+        print("from the network")
+        return x.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "enlargers.py").write_text(FACTORY)
+    random = np.random.default_rng(0)
+    for folder in ("hr", "lr", "three"):
+        (tmp_path / folder).mkdir()
+    for name in ("baby", "bird"):
+        small = random.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        hr = np.pad(small.repeat(2, axis=0).repeat(2, axis=1), ((0, 1), (0, 1), (0, 0)))
+        PIL.Image.fromarray(hr).save(tmp_path / "hr" / f"{name}.png")
+        PIL.Image.fromarray(small).save(tmp_path / "lr" / f"{name}x2.png")
+        PIL.Image.fromarray(small[:8, :10]).save(tmp_path / "three" / f"{name}.png")
+    return tmp_path
+
+
+def errors(capsys):
+    out, err = capsys.readouterr()
+    lines = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in out + err
+    assert len(lines) == 1, err
+    return lines[0]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_factory_with_a_folder_of_lr(capsys):
+    command = ["evaluate", "enlargers:Repeat", "--data", "hr", "--lr", "lr", "--json", "out.json"]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert "from the network" not in out
+    assert "x2, Y of BT.601, border 2" in out
+    lines = [line.split() for line in out.splitlines() if line.split()]
+    assert [line[0] for line in lines if len(line) == 4 and line[0] != "image"] == [
+        "baby",
+        "bird",
+        "mean",
+    ]
+    assert "inf" in out
+    assert "evaluate, 2 steps" in err
+    with open("out.json") as file:  # noqa: PTH123
+        content = json.load(file)
+    assert content["format"] == "prunekit-scores/1"
+    assert content["psnr"] is None
+    assert content["ssim"] == pytest.approx(1)
+    assert (content["model"], content["data"], content["lr"]) == ("enlargers:Repeat", "hr", "lr")
+    assert content["convention"]["border"] == content["convention"]["modcrop"] == 2
+    assert [image["name"] for image in content["images"]] == ["baby", "bird"]
+
+
+@pytest.mark.usefixtures("here")
+def test_the_convention_is_chosen(capsys):
+    command = ["evaluate", "enlargers:Repeat", "--data", "hr", "--scale", "2", "-q"]
+    assert main([*command, "--rgb", "--border", "4", "--json", "rgb.json"]) == 0
+    out, err = capsys.readouterr()
+    assert "RGB, border 4" in out
+    assert "evaluate" not in err
+    assert main([*command, "--json", "y.json"]) == 0
+    figures = []
+    for name in ("rgb.json", "y.json"):
+        with open(name) as file:  # noqa: PTH123
+            content = json.load(file)
+        assert "imresize" in content["lr"]
+        figures.append(content["psnr"])
+    assert figures[0] < figures[1], "luma leaves errors of colour out"
+
+
+def test_built_in_networks_with_weights_and_without(here, capsys):
+    small = {"channels": 16, "blocks": 1}
+    save_file(create("imdn_x2", **small).state_dict(), here / "w.safetensors")
+    arguments = [word for key in small for word in ("--arguments", f"{key}={small[key]}")]
+    command = ["evaluate", "imdn_x2", "--weights", "w.safetensors", "--data", "hr", *arguments]
+    assert main(command) == 0
+    assert main(["evaluate", "edsr_x2_compact", "--data", "hr", "-q"]) == 0
+    assert capsys.readouterr().out.count("mean") == 2
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["imdn_x5", "--data", "hr"], "no built-in network 'imdn_x5'; did you mean 'imdn_x"),
+        (["imdn_x2", "--data", "hr"], "'imdn_x2' comes without weights"),
+        (["imdn_x2", "--data", "hr", "--weights", "no.pth"], "'no.pth' is not there"),
+        (["missing.pth", "--data", "hr"], "'missing.pth' is not there"),
+        (["hr", "--data", "hr"], "the folder 'hr' holds no slim.safetensors"),
+        (["enlargers:Repat", "--data", "hr"], "names nothing in 'enlargers'; did you mean 'Repea"),
+        (["enlargers:Repeat", "--data", "no"], "images cannot be read from no"),
+        (
+            ["enlargers:Repeat", "--data", "hr", "--lr", "three"],
+            "10x8 pixels is not the 16x12 that scale 2 makes of",
+        ),
+        (["enlargers:Repeat", "--data", "hr", "--scale", "3"], "where scale 3 asks for"),
+        (["enlargers:Repeat", "--data", "hr", "--border", "16"], "cannot be scored"),
+        (["enlargers:Repeat", "--data", "hr", "--json", "no/x"], "there is no folder 'no'"),
+        (["enlargers:Repeat", "--data", "hr", "--device", "tpux"], "no kind of device"),
+        (["enlargers:Repeat", "--data", "hr", "--device", "cuda:99"], "there is none"),
+        (["torch.nn:Identity", "--data", "hr"], "does not tell its scale"),
+        (["edsr_x2_compact", "--data", "hr", "--scale", "0"], "--scale"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments, why, capsys):
+    assert main(["evaluate", *arguments]) == 2
+    assert why in errors(capsys)
+
+
+def test_a_missing_partner_and_a_corrupt_image_are_told(here, capsys):
+    (here / "lr" / "birdx2.png").unlink()
+    assert main(["evaluate", "enlargers:Repeat", "--data", "hr", "--lr", "lr"]) == 2
+    assert "bird.png has no LR: there is neither 'bird' nor 'birdx2'" in errors(capsys)
+    (here / "hr" / "bird.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["evaluate", "enlargers:Repeat", "--data", "hr"]) == 2
+    assert "bird.png cannot be read" in errors(capsys)
+
+
+@pytest.mark.usefixtures("here")
+def test_from_python():
+    scores = prunekit.evaluate(create("edsr_x2_compact"), "hr", channels="rgb", border=4)
+    assert (scores.protocol.channels, scores.protocol.border) == ("rgb", 4)
+    assert [image.name for image in scores.images] == ["baby", "bird"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("bsrn_s_x4", (32.157, 0.8949)),
+        ("rlfn_ntire_x4", (32.10, 0.8939)),
+        ("safmnpp_x4", (32.02, 0.8918)),
+    ],
+)
+def test_figures_of_published_weights_on_set5(shared_data, tmp_path, name, figures):
+    set5, file = shared_data / "benchmarks" / "Set5", tmp_path / "out.json"
+    command = ["evaluate", name, "--weights", str(shared_data / "weights" / f"{name}.safetensors")]
+    command += ["--data", str(set5 / "HR"), "--lr", str(set5 / "LR_bicubic" / "X4")]
+    assert main([*command, "--scale", "4", "--y", "--border", "4", "--json", str(file)]) == 0
+    content = json.loads(file.read_text())
+    assert content["psnr"] == pytest.approx(figures[0], abs=0.01)
+    assert content["ssim"] == pytest.approx(figures[1], abs=1e-4)
