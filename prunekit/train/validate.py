@@ -47,6 +47,7 @@ class Validation:
         if self.samples is None:
             return
         folder = self.samples / f"step-{step:08d}"
-        folder.mkdir(parents=True, exist_ok=True)
         for pair, output in zip(pairs, found.outputs, strict=True):
-            PIL.Image.fromarray(output).save(folder / f"{pair.name}.png")
+            file = folder / f"{pair.name}.png"  # a frame of a clip is in a folder
+            file.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(output).save(file)
