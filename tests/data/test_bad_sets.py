@@ -7,8 +7,7 @@ from prunekit.data.pairs import Clips, Folder, load_clips, load_pairs
 from prunekit.data.patches import Patches, Window
 from prunekit.errors import DataError
 from prunekit.progress import Silent
-from tests.data.samples import noise, write, write_pair
-from tests.data.test_image import deep_png, deep_tiff
+from tests.data.samples import deep_png, deep_tiff, noise, write, write_pair
 
 
 def pairs(root, scale=2, **options):

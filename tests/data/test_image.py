@@ -1,7 +1,6 @@
 """Reading images: what is converted, and what is refused with a sentence."""
 
-import struct
-import zlib
+import io
 
 import numpy as np
 import PIL.Image
@@ -9,6 +8,7 @@ import pytest
 
 from prunekit.data.image import read_image, read_picture, to_8_bits
 from prunekit.errors import DataError
+from tests.data.samples import deep_png, deep_tiff
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
 
@@ -59,12 +59,6 @@ def test_cmyk_becomes_rgb(save):
     assert image[0, 0].tolist() == [255, 0, 0]
 
 
-def test_exif_orientation_is_applied(save):
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6  # turn clockwise by a quarter to see it upright
-    assert np.array_equal(read_image(save(colour(), "a.png", exif=exif)), np.rot90(PIXELS, -1))
-
-
 def test_an_opaque_alpha_channel_is_dropped(save):
     assert np.array_equal(read_image(save(colour().convert("RGBA"), "a.png")), PIXELS)
 
@@ -109,19 +103,52 @@ def test_a_palette_with_a_transparent_colour_has_alpha(save):
     assert picture.rgb.tolist() == [[[10, 20, 30], [40, 50, 60]]]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("bits", [8, 16])
+def test_pictures_are_turned_upright_as_pillow_does(tmp_path, orientation, bits):
+    image = PIXELS[:4, :6]
+    plain = PIL.Image.fromarray(image)
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    file = tmp_path / "turned.png"
+    if bits == 16:
+        told = (b"eXIf", exif.tobytes()[6:])
+        file.write_bytes(deep_png(image.astype(np.uint16) * 257, told))
+    else:
+        plain.save(file, exif=exif)
+    buffer = io.BytesIO()
+    plain.save(buffer, "PNG", exif=exif)
+    expected = np.array(PIL.ImageOps.exif_transpose(PIL.Image.open(buffer)))
+    pixels = read_picture(file).pixels
+    assert np.array_equal(pixels // 257 if bits == 16 else pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"),
+    [("1", 1), ("L", 1), ("LA", 2), ("P", 3), ("RGB", 3), ("RGBA", 4), ("CMYK", 3)],
+)
+def test_modes_become_grey_or_rgb_with_or_without_alpha(tmp_path, mode, channels):
+    file = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    PIL.Image.new(mode, (6, 4)).save(file)
+    picture = read_picture(file)
+    assert (picture.pixels.shape, picture.pixels.dtype) == ((4, 6, channels), np.uint8)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 def test_every_8_bit_mode_is_three_channels_of_8_bits(save, mode):
     image = read_image(save(colour().convert(mode), "a.png"))
     assert (image.shape, image.dtype) == ((12, 16, 3), np.uint8)
 
 
+@pytest.mark.parametrize("size", [(9, 11), (13, 17), (1, 1), (3, 2)])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_16_bit_png_keeps_every_bit(tmp_path, channels, interlaced):
-    samples = np.random.default_rng(channels).integers(0, 65536, (9, 11, channels), np.uint16)
+def test_16_bit_png_keeps_every_bit_with_every_filter(tmp_path, size, channels, interlaced):
+    samples = np.random.default_rng(channels).integers(0, 65536, (*size, channels), np.uint16)
     (tmp_path / "deep.png").write_bytes(deep_png(samples, interlaced=interlaced))
     picture = read_picture(tmp_path / "deep.png")
     assert picture.pixels.dtype == np.uint16
+    assert np.array_equal(picture.pixels, samples)
     assert picture.grey == (channels < 3)
     colours = samples[..., :1].repeat(3, axis=-1) if picture.grey else samples[..., :3]
     assert np.array_equal(picture.rgb, colours)
@@ -139,15 +166,6 @@ def test_16_bits_are_rounded_to_8_unless_they_are_asked_for(tmp_path):
     deep = read_image(tmp_path / "a.png", deep=True)
     assert deep.dtype == np.uint16
     assert to_8_bits(deep)[..., 2].tolist() == rounded
-
-
-def test_16_bit_images_are_turned_upright_too(tmp_path):
-    samples = np.random.default_rng(0).integers(0, 65536, (4, 6, 3), np.uint16)
-    exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    chunk = (b"eXIf", exif.tobytes()[6:])
-    (tmp_path / "a.png").write_bytes(deep_png(samples, chunk))
-    assert np.array_equal(read_picture(tmp_path / "a.png").pixels, np.rot90(samples, -1))
 
 
 def test_16_bit_grey_tiff_is_read(save):
@@ -172,6 +190,14 @@ def test_16_bit_colour_tiff_is_refused(tmp_path):
     (tmp_path / "a.tif").write_bytes(deep_tiff(np.zeros((4, 5, 3), np.uint16)))
     with pytest.raises(DataError, match=r"a\.tif has 16 bits .* not read; save it as PNG"):
         read_image(tmp_path / "a.tif")
+
+
+def test_damaged_16_bit_png_is_refused(tmp_path):
+    whole = deep_png(np.random.default_rng(0).integers(0, 65536, (9, 9, 3), np.uint16))
+    for content in (whole[:-40], whole[:90] + bytes([whole[90] ^ 255]) + whole[91:]):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.png cannot be read: a part of it is damaged"):
+            read_picture(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
@@ -232,61 +258,3 @@ def test_damaged_bytes_give_an_image_or_a_data_error(save, name):
             assert read_image(path).ndim == 3
         except DataError as error:
             assert name in str(error)  # noqa: PT017 - either outcome is right
-
-
-def deep_png(samples, *chunks, interlaced=False):
-    """Pillow does not write 16-bit colour, so the file is put together here, by the standard."""
-    height, width, channels = samples.shape
-    passes = ADAM7 if interlaced else [(0, 0, 1, 1)]
-    rows = b"".join(filtered(samples[top::down, left::right]) for top, left, down, right in passes)
-    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, interlaced)
-    content = [(b"IHDR", header), *chunks, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-        for kind, body in content
-    )
-
-
-ADAM7 = [
-    (0, 0, 8, 8),
-    (0, 4, 8, 8),
-    (4, 0, 8, 4),
-    (0, 2, 4, 4),
-    (2, 0, 4, 2),
-    (0, 1, 2, 2),
-    (1, 0, 2, 1),
-]
-
-
-def filtered(samples):
-    """Rows as differences from the pixel to the left, which each depends on their bytes a pixel."""
-    height, _, channels = samples.shape
-    if not samples.size:
-        return b""
-    lines = np.frombuffer(samples.astype(">u2").tobytes(), np.uint8).reshape(height, -1).copy()
-    step = 2 * channels
-    lines[:, step:] -= lines[:, :-step].copy()
-    return b"".join(b"\x01" + line.tobytes() for line in lines)
-
-
-def deep_tiff(samples):
-    """A little TIFF file of one strip."""
-    height, width, channels = samples.shape
-    data = samples.astype("<u2").tobytes()
-    after = 8 + len(data)
-    tags = [
-        (256, 4, 1, width),
-        (257, 4, 1, height),
-        (258, 3, channels, after),
-        (259, 3, 1, 1),
-        (262, 3, 1, 2),
-        (273, 4, 1, 8),
-        (277, 3, 1, channels),
-        (278, 4, 1, height),
-        (279, 4, 1, len(data)),
-    ]
-    directory = b"".join(struct.pack("<HHII", *tag) for tag in tags)
-    bits = struct.pack("<3H", 16, 16, 16)
-    head = struct.pack("<2sHI", b"II", 42, after + len(bits))
-    return head + data + bits + struct.pack("<H", len(tags)) + directory + struct.pack("<I", 0)
