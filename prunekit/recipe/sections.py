@@ -190,7 +190,8 @@ class ImagesSection(Section):
         default=None,
         description=(
             "Folder of the low-resolution images or clips, of the same names or, of images, with "
-            "`x2` (the scale) behind. Made by MATLAB's bicubic downscaling if not given."
+            "`x2` (the scale), `_x2` or `_LR` behind. Made by MATLAB's bicubic downscaling if not "
+            "given."
         ),
     )
     names: Annotated[tuple[str, ...], Field(min_length=1)] | None = Field(
