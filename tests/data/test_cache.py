@@ -150,10 +150,11 @@ def test_what_is_damaged_counts_as_not_there(folder, cache, decoded, damage):
     assert len(decoded) == 12
 
 
-def test_a_truncated_pair_counts_as_not_there(folder, cache, decoded):
+@pytest.mark.parametrize("change", [lambda content: content[:-64], lambda content: content + b"x"])
+def test_a_pair_of_another_length_counts_as_not_there(folder, cache, decoded, change):
     load(folder, cache)
     path = entries(cache)[0]
-    path.write_bytes(path.read_bytes()[:-64])
+    path.write_bytes(change(path.read_bytes()))
     load(folder, cache)
     assert len(decoded) == 7
 

@@ -55,6 +55,8 @@ def test_names_are_matched_before_suffixes():
     found = match(["a", "ax2", "b"], {"a": 1, "ax2": 2, "bx2": 3, "bx3": 4}, 2)
     assert found.partners == {"a": 1, "ax2": 2, "b": 3}
     assert (found.missing, found.left, found.others) == ((), (), ("bx3",))
+    found = match(["a", "ax2"], {"ax2": 1}, 2)  # which is that of the second image
+    assert (found.partners, found.missing) == ({"ax2": 1}, ("a",))
 
 
 @pytest.mark.parametrize("pattern", ["{}", "{}x2", "{}_x2", "{}-X2", "{}_LR", "{}_lq_x2"])
