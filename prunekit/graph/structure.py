@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from prunekit.graph.counts import Agreement, SizeRule, agree, read_attribute
 from prunekit.graph.flow import Flow
@@ -297,6 +298,13 @@ def _compared(recording: Recording, walked: Walk) -> dict[tuple[str, str], Axis]
 _LAYER_SIZES: tuple[tuple[type | tuple[type, ...], str, int], ...] = (
     (nn.Linear, "out_features", 0),
     (nn.Linear, "in_features", 1),
+    (nn.Bilinear, "out_features", 0),
+    (nn.Bilinear, "in1_features", 1),
+    (nn.Bilinear, "in2_features", 2),
+    (nn.Embedding, "num_embeddings", 0),
+    (nn.Embedding, "embedding_dim", 1),
+    (_NormBase, "num_features", 0),
+    (nn.GroupNorm, "num_channels", 0),
     ((nn.Conv1d, nn.Conv2d, nn.Conv3d), "out_channels", 0),
     ((nn.Conv1d, nn.Conv2d, nn.Conv3d), "in_channels", 1),
     ((nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d), "in_channels", 0),
