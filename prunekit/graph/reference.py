@@ -221,6 +221,7 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             sliced[place] = list(sliced[0].shape[-len(sliced[place]) :])
         elif operator.name == "aten.native_group_norm":  # of channels, and of places of each
             sliced[4] = sliced[0].shape[1]
+            sliced[6] = self._norm_groups_left(operator, arguments[6])
         whole = called(func, arguments)  # it has the memory layout that the rest expects
         try:
             result = called(func, sliced)
@@ -230,6 +231,15 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
             return tree_map(lambda x, y: self._spread(number, x, y, outputs), whole, result)
         except RuntimeError as error:
             raise _unprovable(operator) from error
+
+    def _norm_groups_left(self, operator: Operator, norm_groups: int) -> int:
+        """Groups of a norm of which something stays: they may leave whole."""
+        source: Value = operator.arguments[0]
+        gone = self._leaving.mask(self._walked.known[source.index][1]).reshape(norm_groups, -1)
+        stay = gone.shape[1] - gone.sum(axis=1)
+        if np.unique(stay[stay > 0]).size > 1:
+            raise _unprovable(operator)
+        return int((stay > 0).sum())
 
     def _drawn(self, number: int, func: OpOverload, arguments: Sequence[Any]) -> Any:
         """Draw as many random numbers as the slim network does, for the channels that stay."""

@@ -511,3 +511,29 @@ def test_one_layer_that_keeps_other_channels_breaks_the_proof_over_norms_too(kin
     wrong = edited(plan, member.tensor, member.axis, tuple(other.tolist()))
     with pytest.raises((VerificationError, SurgeryError)):
         verify(net, apply(wrong, net), wrong, inputs)
+
+
+class ManyNormGroups(nn.Module):
+    """More groups of a norm than channels in each, so that it is groups that leave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.norm, self.tail = conv(3, 16), nn.GroupNorm(8, 16), conv(16, 3)
+        nn.init.normal_(self.norm.weight, 1, 0.5)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.norm(self.head(x)).relu())
+
+
+def test_whole_groups_of_a_norm_leave_and_are_proven(image):
+    torch.manual_seed(0)
+    dense = ManyNormGroups()
+    plan = planned(dense, image)
+    slim = apply(plan, dense)
+    assert (slim.norm.num_groups, slim.norm.num_channels) == (4, 8)
+    proven, verification = prove(dense, slim, plan, image)
+    assert not proven.exact
+    assert verification.max_error < 1e-5
+    with pytest.raises(VerificationError, match="differs from the dense one"):
+        verify(dense, rebuild(shifted(plan, "norm.bias", 0), dense), plan, image)
