@@ -49,7 +49,7 @@ def test_one_file_computes_the_same_at_two_sizes(kind, tmp_path):
 @pytest.mark.filterwarnings("ignore")  # the code of spandrel as well
 @kinds("RecurrentCell", slow=[SPANDREL])
 def test_a_network_that_is_written_for_one_size_computes_the_same_at_each(kind, tmp_path):
-    """The code of this SwinIR counts windows with numbers that the exporter takes for fixed."""
+    """The code of this SwinIR asks for the size it was built for, which fixes the image's."""
     slim = kind.slim().float().eval()
     for number, images in enumerate((kind.images.float(), kind.other.float())):
         file = written(slim, images, tmp_path / f"{number}.onnx", any_size=False)
