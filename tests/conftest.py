@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +35,22 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PRUNEKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def spandrel() -> torch.library.Library:
+    """Skip unless spandrel is there."""
+    if importlib.util.find_spec("spandrel") is None:
+        pytest.skip("the extra spandrel is not installed")
+    # a torchvision without its compiled part lacks the schemas of two operators
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for schema in (
+        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    ):
+        if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
+            library.define(schema)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other people's code
+        importlib.import_module("spandrel")
+    return library  # alive as long as the tests

@@ -11,7 +11,6 @@ __all__ = [
     "is_first_process",
     "is_slim",
     "network_json",
-    "network_names",
     "network_page",
     "network_source",
     "network_tree",
@@ -47,13 +46,6 @@ if TYPE_CHECKING:
     from prunekit.pipeline.network import NetworkSource
     from prunekit.pipeline.upscale import Enlarged
     from prunekit.report import Report
-
-
-def network_names() -> list[str]:
-    """Return the names of the built-in networks."""
-    from prunekit.nets import names
-
-    return names()
 
 
 def is_slim(path: Path) -> bool:

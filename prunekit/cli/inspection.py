@@ -102,7 +102,7 @@ def _tracer(
     if shape is not None:
         values["input_shape"] = list(shape)
     section = load_model_section(values, source=SOURCE, arguments=arguments)
-    check_model(section, networks=engine.network_names(), where=lambda *_: Place(SOURCE))
+    check_model(section, where=lambda *_: Place(SOURCE))
     return partial(engine.trace_model, section)
 
 

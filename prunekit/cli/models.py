@@ -69,7 +69,7 @@ def network_source(
         check_checkpoint(weights, source="--weights")
         values["weights"] = str(weights)
     section = load_model_section(values, source=SOURCE, arguments=arguments)
-    check_model(section, networks=engine.network_names(), where=lambda *_: Place(SOURCE))
+    check_model(section, where=lambda *_: Place(SOURCE))
     return engine.network_source(section=section)
 
 

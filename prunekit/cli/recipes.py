@@ -10,11 +10,9 @@ from typing import Annotated
 
 import typer
 
-from prunekit.cli import engine
 from prunekit.cli.exits import exits, one_line
 from prunekit.cli.options import Debug, Set
 from prunekit.recipe import (
-    Recipe,
     check_references,
     dump_recipe,
     load_recipe,
@@ -70,15 +68,8 @@ def _validate(file: Path, *, debug: bool) -> int:
     try:
         with exits(debug=debug):
             draft = read_recipe(file)
-            networks = _networks(draft.recipe)
-            check_references(draft.recipe, networks=networks, where=draft.place)
+            check_references(draft.recipe, where=draft.place)
     except typer.Exit as end:
         return end.exit_code
     typer.echo(f"{one_line(str(file))}: fine")
     return 0
-
-
-def _networks(recipe: Recipe) -> list[str]:
-    """Name the built-in networks, if the recipe asks for one: importing them takes seconds."""
-    needed = recipe.model is not None and recipe.model.network is not None
-    return engine.network_names() if needed else []

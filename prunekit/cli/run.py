@@ -77,7 +77,7 @@ def _checked(draft: Draft, output: Path | None) -> Recipe:
             "prune with 'model: {network: ...}' or '{factory: ...}'"
         )
         raise RecipeError(message)
-    check_references(recipe, networks=engine.network_names(), where=draft.place)
+    check_references(recipe, where=draft.place)
     return recipe
 
 

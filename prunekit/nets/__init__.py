@@ -23,6 +23,7 @@ __all__ = [
     "RRDBNet",
     "SRVGGNetCompact",
     "SlimRLFN",
+    "check_arguments",
     "create",
     "names",
 ]
@@ -32,7 +33,7 @@ from prunekit.nets.carn import CARNM
 from prunekit.nets.edsr import EDSR, LEDSR
 from prunekit.nets.imdn import IMDN
 from prunekit.nets.pan import PAN
-from prunekit.nets.registry import NETWORKS, Network, create, names
+from prunekit.nets.registry import NETWORKS, Network, check_arguments, create, names
 from prunekit.nets.rfdn import RFDN
 from prunekit.nets.rlfn import RLFN, SlimRLFN
 from prunekit.nets.rrdb import RRDBNet

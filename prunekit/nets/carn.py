@@ -10,12 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunekit.nets.layers import ImageNetwork, conv, point
-
-_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-
-_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
-"""Pixel shuffles of a scale."""
+from prunekit.nets.arguments import whole, wholes
+from prunekit.nets.layers import SHUFFLES, ImageNetwork, conv, mean_colour, point
 
 
 class CARNM(ImageNetwork):
@@ -46,9 +42,14 @@ class CARNM(ImageNetwork):
         heads: Sequence[int] = (2, 3, 4),
         rgb_range: float = 1.0,
     ) -> None:
+        wholes(self, heads=heads)
         super().__init__(scale, channels, len(heads), rgb_range)
-        if scale not in heads or not set(heads) <= set(_FACTORS):
+        if scale not in heads or not set(heads) <= set(SHUFFLES):
             message = f"CARNM has heads for 2, 3 and 4 and needs that of scale {scale}, not {heads}"
+            raise ValueError(message)
+        whole(self, conv_groups=conv_groups)
+        if channels % conv_groups:
+            message = f"CARNM needs channels that are a multiple of {conv_groups}, not {channels}"
             raise ValueError(message)
         self.sub_mean, self.add_mean = _Shift(rgb_range, sign=-1), _Shift(rgb_range, sign=1)
         self.entry, self.exit = conv(3, channels), conv(channels, 3)
@@ -72,10 +73,8 @@ class _Shift(nn.Module):
     def __init__(self, rgb_range: float, *, sign: int) -> None:
         super().__init__()
         self.shifter = point(3, 3)
-        with torch.no_grad():
-            self.shifter.weight.copy_(torch.eye(3).reshape(3, 3, 1, 1))
-            assert self.shifter.bias is not None
-            self.shifter.bias.copy_(sign * rgb_range * torch.tensor(_DIV2K_MEAN))
+        nn.init.dirac_(self.shifter.weight)
+        self.shifter.bias = nn.Parameter(mean_colour(sign * rgb_range))
 
     def forward(self, x: Tensor) -> Tensor:
         shifted: Tensor = self.shifter(x)
@@ -138,7 +137,7 @@ class _Upsampler(nn.Module):
     def __init__(self, channels: int, conv_groups: int, scale: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for step in _FACTORS[scale]:
+        for step in SHUFFLES[scale]:
             layers += [conv(channels, channels * step**2, conv_groups=conv_groups), nn.ReLU()]
             layers += [nn.PixelShuffle(step)]
         self.body = nn.Sequential(*layers)

@@ -8,12 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from prunekit.nets.layers import ImageNetwork, conv, shuffled
-
-_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
-
-_FACTORS = {2: (2,), 3: (3,), 4: (2, 2)}
-"""Pixel shuffles of a scale."""
+from prunekit.nets.arguments import positive
+from prunekit.nets.layers import SHUFFLES, ImageNetwork, conv, mean_colour, shuffled
 
 
 class EDSR(ImageNetwork):
@@ -45,6 +41,7 @@ class EDSR(ImageNetwork):
         rgb_range: float = 1.0,
     ) -> None:
         super().__init__(scale, channels, blocks, rgb_range)
+        positive(self, res_scale=res_scale)
         self.sub_mean = _MeanShift(rgb_range, sign=-1)
         self.head = nn.Sequential(conv(3, channels))
         self.body = nn.Sequential(
@@ -114,8 +111,8 @@ class _MeanShift(nn.Module):
 
     def __init__(self, rgb_range: float, *, sign: int) -> None:
         super().__init__()
-        self.register_buffer("weight", torch.eye(3).reshape(3, 3, 1, 1))
-        self.register_buffer("bias", sign * rgb_range * torch.tensor(_DIV2K_MEAN))
+        self.register_buffer("weight", nn.init.dirac_(torch.empty(3, 3, 1, 1)))
+        self.register_buffer("bias", mean_colour(sign * rgb_range))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight, self.bias)
@@ -123,5 +120,5 @@ class _MeanShift(nn.Module):
 
 def _upsampler(scale: int, channels: int) -> nn.Sequential:
     """Convolution and pixel shuffle, once per factor of the scale (2, 3 or 2 * 2)."""
-    steps = [(conv(channels, channels * r * r), nn.PixelShuffle(r)) for r in _FACTORS[scale]]
+    steps = [(conv(channels, channels * r * r), nn.PixelShuffle(r)) for r in SHUFFLES[scale]]
     return nn.Sequential(*(module for step in steps for module in step))

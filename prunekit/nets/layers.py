@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 __all__ = [
+    "SHUFFLES",
     "Convolution",
     "ImageNetwork",
     "PointLinear",
     "chained",
     "conv",
+    "mean_colour",
     "numbered",
     "point",
     "shuffled",
 ]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+
+from prunekit.nets.arguments import positive, whole
+
+_DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+
+SHUFFLES: Mapping[int, tuple[int, ...]] = MappingProxyType({2: (2,), 3: (3,), 4: (2, 2)})
+"""Factors of the pixel shuffles that enlarge one after the other, for each scale."""
 
 Convolution = Callable[[int, int], nn.Module]
 """Makes a layer from the numbers of its input and output channels."""
@@ -32,6 +42,9 @@ class ImageNetwork(nn.Module):
         blocks: number of blocks in the trunk.
         rgb_range: largest pixel value that the weights were trained for, 1 or 255; it is scaled
             inside, and has no tensor.
+
+    Raises:
+        ValueError: an argument is of another type than these, or makes no network.
     """
 
     scales: ClassVar[tuple[int, ...]] = (2, 3, 4)
@@ -41,22 +54,17 @@ class ImageNetwork(nn.Module):
 
     def __init__(self, scale: int, channels: int, blocks: int, rgb_range: float) -> None:
         super().__init__()
-        name = type(self).__name__
+        whole(self, scale=scale, blocks=blocks)
+        whole(self, least=self.least_channels, channels=channels)
+        positive(self, rgb_range=rgb_range)
         if scale not in self.scales:
             *most, last = map(str, self.scales)
-            choices = f"{', '.join(most)} or {last}" if most else last
-            message = f"{name} has no upsampler for scale {scale}; choose {choices}"
+            message = (
+                f"{type(self).__name__} has no upsampler for scale {scale}; "
+                f"choose {', '.join(most)} or {last}"
+            )
             raise ValueError(message)
-        if channels < 1 or blocks < 1:
-            message = f"{name} needs channels and blocks, not {channels} and {blocks} of them"
-            raise ValueError(message)
-        if channels < self.least_channels:
-            message = f"{name} needs at least {self.least_channels} channels, not {channels}"
-            raise ValueError(message)
-        if not rgb_range > 0:
-            message = f"{name} needs an rgb_range above 0, such as 1 or 255, not {rgb_range}"
-            raise ValueError(message)
-        self.scale = scale
+        self.scale = int(scale)
         self.rgb_range = float(rgb_range)
 
     def forward(self, lr: Tensor) -> Tensor:
@@ -93,6 +101,11 @@ def point(inputs: int, outputs: int) -> nn.Conv2d:
 def shuffled(channels: int, scale: int) -> nn.Sequential:
     """Make the last layer: one convolution and a pixel shuffle make the image."""
     return nn.Sequential(conv(channels, 3 * scale**2), nn.PixelShuffle(scale))
+
+
+def mean_colour(factor: float) -> Tensor:
+    """Return the mean colour of the images of DIV2K, from 0 to 1, times a factor."""
+    return torch.tensor([float(factor * value) for value in _DIV2K_MEAN])
 
 
 def numbered(module: nn.Module, name: str) -> list[nn.Module]:

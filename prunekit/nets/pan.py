@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunekit.nets.arguments import whole
 from prunekit.nets.layers import ImageNetwork, conv, point
 
 
@@ -42,6 +43,7 @@ class PAN(ImageNetwork):
         rgb_range: float = 1.0,
     ) -> None:
         super().__init__(scale, channels, blocks, rgb_range)
+        whole(self, above=above)
         self.act = nn.LeakyReLU(0.2)
         self.conv_first, self.trunk_conv = conv(3, channels), conv(channels, channels)
         self.SCPA_trunk = nn.Sequential(*(_SelfCalibrated(channels) for _ in range(blocks)))

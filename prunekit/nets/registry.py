@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NETWORKS", "Network", "create", "names"]
+__all__ = ["NETWORKS", "Network", "check_arguments", "create", "names"]
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from types import MappingProxyType
 
+import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from prunekit.errors import RecipeError, did_you_mean
+from prunekit.errors import RecipeError, brief, did_you_mean
 from prunekit.nets.bsrn import BSRN, BSRNS
 from prunekit.nets.carn import CARNM
 from prunekit.nets.edsr import EDSR, LEDSR
@@ -135,7 +136,7 @@ def names() -> list[str]:
     return sorted(NETWORKS)
 
 
-def create(name: str, **overrides: object) -> nn.Module:
+def create(name: str, /, **overrides: object) -> nn.Module:
     """Build a network as it was published, with its trained weights where it comes with some.
 
     Args:
@@ -145,20 +146,36 @@ def create(name: str, **overrides: object) -> nn.Module:
     Raises:
         RecipeError: there is no such network, or it does not take these arguments.
     """
+    model = _build(name, overrides)
+    if weights := NETWORKS[name].weights:
+        with as_file(files("prunekit.nets") / "weights" / weights) as file:
+            model.load_state_dict(load_file(file))
+    return model.eval()
+
+
+def check_arguments(name: str, overrides: Mapping[str, object]) -> None:
+    """Raise `RecipeError` where `create` would, without taking memory for the network."""
+    with torch.device("meta"):
+        _build(name, overrides)
+
+
+def _build(name: str, overrides: Mapping[str, object]) -> nn.Module:
     if name not in NETWORKS:
         message = f"there is no built-in network '{name}'{did_you_mean(name, NETWORKS)}"
         raise RecipeError(message)
     network = NETWORKS[name]
     _check_overrides(name, network, overrides)
     try:
-        model = network.build(**{**network.arguments, **network.defaults, **overrides})
-    except (TypeError, ValueError, RuntimeError) as error:
+        return network.build(**{**network.arguments, **network.defaults, **overrides})
+    except (TypeError, ValueError) as error:
         message = f"network '{name}' cannot be built: {error}"
         raise RecipeError(message) from error
-    if network.weights:
-        with as_file(files("prunekit.nets") / "weights" / network.weights) as file:
-            model.load_state_dict(load_file(file))
-    return model.eval()
+    except (RuntimeError, MemoryError) as error:
+        message = (
+            f"network '{name}' cannot be built ({brief(error)}); if memory is short, "
+            "take fewer channels or blocks"
+        )
+        raise RecipeError(message) from error
 
 
 def _check_overrides(name: str, network: Network, overrides: Mapping[str, object]) -> None:

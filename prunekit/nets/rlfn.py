@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from prunekit.nets.arguments import whole, wholes
 from prunekit.nets.attention import SpatialAttention
 from prunekit.nets.layers import ImageNetwork, conv, numbered, point, shuffled
 
@@ -46,10 +47,12 @@ class RLFN(ImageNetwork):
         rgb_range: float = 1.0,
     ) -> None:
         super().__init__(scale, channels, blocks, rgb_range)
+        middle = channels if middle is None else middle
+        whole(self, middle=middle)
         self.conv_1, self.conv_2 = conv(3, channels), conv(channels, channels)
         for number in range(1, blocks + 1):
             attention = SpatialAttention(channels, _ATTENTION)
-            block = _LocalFeatures(channels, middle or channels, attention)
+            block = _LocalFeatures(channels, middle, attention)
             self.add_module(f"block_{number}", block)
         self.upsampler = shuffled(channels, scale)
 
@@ -89,6 +92,7 @@ class SlimRLFN(ImageNetwork):
         middles: Sequence[int] = (30,) * 6,
         rgb_range: float = 1.0,
     ) -> None:
+        wholes(self, middles=middles)
         super().__init__(scale, channels, len(middles), rgb_range)
         self.conv_1, self.conv_2 = conv(3, channels), conv(channels, channels)
         self.block_list = nn.Sequential(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunekit.nets.arguments import whole
 from prunekit.nets.layers import ImageNetwork, conv
 
 _REDUCTION = {1: 4, 2: 2, 4: 1}
@@ -48,6 +49,7 @@ class RRDBNet(ImageNetwork):
         rgb_range: float = 1.0,
     ) -> None:
         super().__init__(scale, channels, blocks, rgb_range)
+        whole(self, growth=growth)
         self.reduction = _REDUCTION[scale]
         self.conv_first = conv(3 * self.reduction**2, channels)
         self.body = nn.Sequential(*(_ResidualInResidual(channels, growth) for _ in range(blocks)))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from prunekit.nets.arguments import positive, whole
 from prunekit.nets.layers import ImageNetwork, conv
 
 _COARSE = 8
@@ -139,10 +140,13 @@ class SAFMNPP(ImageNetwork):
         rgb_range: float = 1.0,
     ) -> None:
         super().__init__(scale, channels, blocks, rgb_range)
-        if not 0 < coarse < channels:
+        whole(self, coarse=coarse)
+        positive(self, growth=growth)
+        if not coarse < channels:
             message = f"{type(self).__name__} weighs some of {channels} channels, not {coarse}"
             raise ValueError(message)
         hidden, kernel = int(channels * growth), self.mixer_kernel
+        whole(self, **{"channels * growth": hidden})
         self.to_feat = conv(3, channels, bias=False)
         self.feats = nn.Sequential(
             *(

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunekit.errors import FileFormatError
+from prunekit.errors import FileFormatError, RecipeError
 from prunekit.nets import NETWORKS, create
 from prunekit.surgery import SlimFile
 
@@ -72,22 +72,14 @@ def build_origin(file: Path, content: SlimFile) -> nn.Module:
         with _Bounded(_LEAST_MEMORY + _LARGEST_RATIO * held):
             if known:
                 assert isinstance(name, str)
-                return _built_in(name, arguments)
+                return create(name, **arguments)
             return _of_library(file, str(factory), arguments)
-    except (_TooLargeError, MemoryError, RecursionError, TypeError) as error:
+    except (RecipeError, _TooLargeError, MemoryError, RecursionError, TypeError) as error:
         message = (
             f"{file}: the network cannot be built as the file says ({type(error).__name__}: "
             f"{error}); the file is damaged, or build it and pass it as `model`"
         )
         raise FileFormatError(message) from error
-
-
-def _built_in(name: str, arguments: Mapping[str, object]) -> nn.Module:
-    odd = [key for key in arguments if not isinstance(key, str) or key == "name"]
-    if odd:
-        message = f"it takes no argument {odd[0]!r}"
-        raise TypeError(message)
-    return create(name, **arguments)
 
 
 class _TooLargeError(Exception):

@@ -25,7 +25,6 @@ from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
 from prunekit.graph import ChannelGraph, trace
 from prunekit.measure.environment import environment
-from prunekit.nets import names
 from prunekit.pipeline.build import build_network, choose_device, example_input
 from prunekit.pipeline.folder import check_free, new_folder
 from prunekit.pipeline.journal import Journal
@@ -107,7 +106,7 @@ def check(recipe: Recipe) -> None:
             "'network' or 'factory', or call prunekit.prune(model, recipe)"
         )
         raise RecipeError(message)
-    check_references(recipe, networks=names())
+    check_references(recipe)
     choose_device(recipe.device)
 
 

@@ -6,10 +6,11 @@ __all__ = ["check_model", "check_references", "import_factory"]
 
 import importlib
 import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
+from typing import Literal
 
 from prunekit.data.image import SUFFIXES
 from prunekit.data.photographs import PHOTOGRAPHS, photograph_folder
@@ -24,9 +25,7 @@ _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _THE_RECIPE = Place("the recipe")
 
 
-def check_references(
-    recipe: Recipe, *, networks: Collection[str], where: Callable[..., Place] | None = None
-) -> None:
+def check_references(recipe: Recipe, *, where: Callable[..., Place] | None = None) -> None:
     """Raise `RecipeError` for a network, factory, file or folder that does not exist.
 
     A factory is imported, which runs its module; nothing else is run and nothing is written.
@@ -35,7 +34,7 @@ def check_references(
     place = where or (lambda *_: _THE_RECIPE)
     try:
         if recipe.model is not None:
-            check_model(recipe.model, networks=networks, where=lambda *path: place("model", *path))
+            check_model(recipe.model, where=lambda *path: place("model", *path))
         for key, images in _images(recipe):
             _check_images(images, f"data.{key}", place("data", key))
         _check_output(recipe.output, "output", place("output"))
@@ -46,21 +45,33 @@ def check_references(
         raise RecipeError(message) from error
 
 
-def check_model(
-    model: ModelSection, *, networks: Collection[str], where: Callable[..., Place]
-) -> None:
+def check_model(model: ModelSection, *, where: Callable[..., Place]) -> None:
     """Raise `RecipeError` unless the network exists, takes the arguments, and its weights exist."""
-    if model.network is not None and model.network not in networks:
-        message = (
-            f"{where('network')}: there is no built-in network {shown(model.network)}"
-            f"{did_you_mean(model.network, networks)}"
-        )
-        raise RecipeError(message)
+    if model.network is not None:
+        _check_built_in(model.network, model.arguments, where)
     if model.factory is not None:
         factory = import_factory(model.factory, where("factory"))
         _check_arguments(factory, model.factory, model.arguments, where("arguments"))
     if model.weights is not None:
         _check_weights(model.weights, where("weights"))
+
+
+def _check_built_in(
+    network: str, arguments: Mapping[str, object], where: Callable[..., Place]
+) -> None:
+    from prunekit.nets import check_arguments, names  # noqa: PLC0415 (torch takes seconds)
+
+    if network not in names():
+        message = (
+            f"{where('network')}: there is no built-in network {shown(network)}"
+            f"{did_you_mean(network, names())}"
+        )
+        raise RecipeError(message)
+    try:
+        check_arguments(network, arguments)
+    except RecipeError as error:
+        message = f"{where('arguments')}: {error}"
+        raise RecipeError(message) from error
 
 
 def import_factory(reference: str, place: Place = _THE_RECIPE) -> Callable[..., object]:
@@ -128,12 +139,7 @@ def _check_output(output: Path, key: str, place: Place) -> None:
 
 def _check_weights(weights: Path, place: Place) -> None:
     what = f"{place}: 'model.weights' is {weights}, which"
-    if not weights.exists():
-        message = f"{what} does not exist"
-        raise RecipeError(message)
-    if not weights.is_file():
-        message = f"{what} is not a file"
-        raise RecipeError(message)
+    _need(weights, "file", what)
     if weights.suffix.lower() not in WEIGHTS_SUFFIXES:
         message = f"{what} is of no kind that can be read; there is {', '.join(WEIGHTS_SUFFIXES)}"
         raise RecipeError(message)
@@ -190,10 +196,14 @@ def _images_in(folder: Path, what: str) -> set[str]:
 
 def _entries(folder: Path, what: str) -> list[Path]:
     """Return what is in a folder and not hidden."""
-    if not folder.exists():
+    _need(folder, "folder", what)
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+def _need(path: Path, kind: Literal["file", "folder"], what: str) -> None:
+    if not path.exists():
         message = f"{what} does not exist"
         raise RecipeError(message)
-    if not folder.is_dir():
-        message = f"{what} is not a folder"
+    if not (path.is_file() if kind == "file" else path.is_dir()):
+        message = f"{what} is not a {kind}"
         raise RecipeError(message)
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import types
 from dataclasses import dataclass, field
@@ -155,22 +154,6 @@ def test_a_torchvision_of_another_torch_is_named(monkeypatch, tmp_path, weights)
 
 
 # The real one, where it is installed ------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def spandrel():
-    if importlib.util.find_spec("spandrel") is None:
-        pytest.skip("spandrel is not installed")
-    # a torchvision without its compiled part lacks the schemas of two operators
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for schema in (
-        "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-        "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    ):
-        if not hasattr(torch.ops.torchvision, schema.split("(")[0]):
-            library.define(schema)
-    importlib.import_module("spandrel")
-    return library  # alive as long as the tests
 
 
 @pytest.mark.data

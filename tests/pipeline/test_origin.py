@@ -93,6 +93,13 @@ def test_nothing_is_noted_of_other_networks(two):
         ({"factory": f"{MODULE}:Two", "arguments": {"width": 10**12}}, "is 1000000000000; the"),
         ({"factory": f"{MODULE}:Two", "arguments": {"a": [{"b": 10**9}]}}, "is 1000000000; the"),
         ({"network": "edsr", "arguments": {"channels": 10**9}}, "is 1000000000; the file"),
+        (
+            {"network": "edsr", "arguments": {"res_scale": "a"}},
+            "EDSR needs a number above 0 and up",
+        ),
+        ({"network": "edsr", "arguments": {"res_scale": float("nan")}}, "for res_scale, not nan"),
+        ({"network": "edsr", "arguments": {"name": "edsr"}}, "it takes no argument 'name'"),
+        ({"network": "carn_m_x2", "arguments": {"heads": "23"}}, "for heads, not '23'"),
         ({"network": "no such", "arguments": {}}, "was made from a network of your own"),
     ],
 )

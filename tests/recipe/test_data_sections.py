@@ -18,7 +18,7 @@ def data(**sections):
 
 def refusal(purpose="train", **keys):
     with pytest.raises(RecipeError) as caught:
-        check_references(load_recipe({"prune": PRUNE, "data": {purpose: keys}}), networks=[])
+        check_references(load_recipe({"prune": PRUNE, "data": {purpose: keys}}))
     return str(caught.value)
 
 
@@ -123,6 +123,6 @@ def test_what_is_named_exists(tmp_path):
     assert "has 'wolk'; did you mean 'walk'?" in refusal(clips=gt, names=["wolk"])
     recipe = {"prune": PRUNE, "data": {"cache": {"folder": str(tmp_path / "file")}}}
     with pytest.raises(RecipeError, match=r"'data\.cache\.folder' is .*, which is not a folder"):
-        check_references(load_recipe(recipe), networks=[])
+        check_references(load_recipe(recipe))
     good = {"clips": gt, "lr_folder": gt, "names": ["walk"]}
-    check_references(load_recipe({"prune": PRUNE, "data": {"train": good}}), networks=[])
+    check_references(load_recipe({"prune": PRUNE, "data": {"train": good}}))

@@ -14,6 +14,7 @@ from prunekit.errors import ExportError
 from prunekit.nets import EDSR
 from prunekit.surgery import export
 from tests.nets import conv
+from tests.surgery.slims import kinds
 from tests.untouched import assert_untouched, picture
 
 RECIPE = {"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}
@@ -60,6 +61,15 @@ def test_a_program_opens_where_prunekit_is_not(slim, image, tmp_path):
     shape, total = done.stdout.rsplit(" ", 1)
     assert shape == str(tuple(expected.shape))
     assert float(total) == pytest.approx(float(expected.double().sum()), rel=1e-5)
+
+
+@kinds("EDSR", "IMDN", "BSRN", "NormedResidual", slow=["RFDN", "PAN", "Video", "WindowAttention"])
+def test_programs_of_many_kinds_take_any_size(kind, tmp_path):
+    found = export(kind.slim(), tmp_path / "slim.pt2", kind.images)
+    assert found.any_size
+    with torch.no_grad():
+        opened = torch.export.load(found.path).module()(kind.other)
+        torch.testing.assert_close(opened, kind.slim()(kind.other))
 
 
 class OneSize(nn.Module):
