@@ -102,6 +102,9 @@ def finetune(
     is given if and only if `options.distill` is; likewise the window, for clips. Under
     `accelerate launch` every process takes its share of a batch, and its own device.
 
+    A teacher that is to be cached runs before the first step, once over every image that the cache
+    has no output of, and not again; that is not part of `options.minutes`.
+
     With a folder it writes checkpoints, from which a training that was killed goes on to the same
     bits (on a CPU; on a GPU as far as its kernels are deterministic).
 
