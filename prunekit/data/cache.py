@@ -7,11 +7,14 @@ of the last change of a file is among them, which no tool sets back.) A file is 
 renamed, so it is whole or not there: interrupted work goes on where it was, and processes that
 decode the same pair at once write the same bytes. Files are not locked; one that somebody deletes
 is decoded again when it is next read.
+
+What a network made of images, its outputs, is kept beside them in the same way. Their names come
+of whatever facts the maker gives: the content of the image and of the network, not where they are.
 """
 
 from __future__ import annotations
 
-__all__ = ["GIB", "Cache", "default_folder"]
+__all__ = ["GIB", "Cache", "Output", "default_folder"]
 
 import contextlib
 import hashlib
@@ -24,23 +27,52 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
+from numpy.typing import NDArray
 
 from prunekit.data.decode import PairFiles, PairOptions
 from prunekit.data.image import Image
 from prunekit.errors import CacheError, DataError
 from prunekit.files import write_atomic
+from prunekit.progress import Progress
 
 GIB = 1 << 30
 """Bytes."""
 
-_MAGIC = b"prunekit pair 1\n"
+Output = NDArray[np.float16]
+"""`(H, W, 3)`, what a network made of an image, from 0 to 1 as far as the network keeps to that."""
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of file in a cache."""
+
+    folder: str
+    suffix: str
+    magic: bytes
+    arrays: tuple[str, ...]  # in the order that they are in the file
+    what: str  # in errors
+    without: str  # how to do without
+
+
+_PAIR = _Kind(
+    "pairs", ".pair", b"prunekit pair 1\n", ("lr", "hr"), "decoded images", "set 'cache: false'"
+)
+_OUTPUT = _Kind(
+    "outputs",
+    ".output",
+    b"prunekit output 1\n",
+    ("sr",),
+    "outputs of the teacher",
+    "leave 'cache_teacher' out",
+)
+_KINDS = (_PAIR, _OUTPUT)
 _HEAD = 512  # bytes before the pixels
 _ALIGNED = 64  # bytes that LR and HR begin at a multiple of
-_TYPES: Mapping[str, type[np.uint8 | np.uint16]] = {"uint8": np.uint8, "uint16": np.uint16}
-_SUFFIX = ".pair"
+_TYPES = {"uint8": np.uint8, "uint16": np.uint16, "float16": np.float16}
 _HOUR, _DAY = 3600.0, 86400.0
 
 
@@ -74,7 +106,7 @@ def _home() -> Path:
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of decoded pairs. It may be deleted at any time, whole or in part."""
+    """A folder of decoded pairs and outputs. It may be deleted at any time, whole or in part."""
 
     folder: Path = field(default_factory=default_folder)
     limit: int = 64 * GIB  # bytes; what was not used for longest goes first
@@ -88,43 +120,32 @@ class Cache:
             "hr": [_facts(path) for path in files.hr],
             "lr": files.lr and [_facts(path) for path in files.lr],
         }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
-        return self.folder / "pairs" / digest[:2] / f"{digest[2:]}{_SUFFIX}"
+        return self._place(_PAIR, facts)
+
+    def output_path(self, facts: Mapping[str, object]) -> Path:
+        """Say where an output is or will be; all that it depends on has to be among the facts."""
+        return self._place(_OUTPUT, facts)
 
     def write(self, path: Path, lr: Image, hr: Image) -> None:
         """Put a pair in its place. Raises `CacheError` if the disk does not take it."""
-        arrays = [("lr", lr), ("hr", hr)]
-        facts = {name: [array.dtype.name, array.shape] for name, array in arrays}
-        content: list[bytes | memoryview] = [(_MAGIC + json.dumps(facts).encode()).ljust(_HEAD)]
-        for _, array in arrays:
-            content += [np.ascontiguousarray(array).data, b"\0" * (-array.nbytes % _ALIGNED)]
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(path, b"".join(content))
-        except OSError as error:
-            message = (
-                f"decoded images cannot be kept in {self.folder}: {error.strerror or error}; name "
-                "another folder by PRUNEKIT_CACHE or 'data.cache.folder', or set 'cache: false'"
-            )
-            raise CacheError(message) from error
+        self._write(_PAIR, path, (lr, hr))
+
+    def write_output(self, path: Path, sr: Output) -> None:
+        """Put an output in its place. Raises `CacheError` if the disk does not take it."""
+        self._write(_OUTPUT, path, (sr,))
 
     def read(self, path: Path) -> tuple[Image, Image] | None:
         """Map a pair read-only; None if it is not there or not whole."""
-        try:
-            with path.open("rb") as file:
-                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            head = content[:_HEAD]
-            if not head.startswith(_MAGIC):
-                return None
-            facts = json.loads(head[len(_MAGIC) :])
-            lr, after = _array(content, facts["lr"], _HEAD)
-            hr, after = _array(content, facts["hr"], after)
-        except (OSError, ValueError, LookupError, TypeError):
-            return None
-        return (lr, hr) if after == len(content) else None
+        arrays = _read(_PAIR, path)
+        return None if arrays is None else (arrays[0], arrays[1])
+
+    def read_output(self, path: Path) -> Output | None:
+        """Map an output read-only; None if it is not there or not whole."""
+        arrays = _read(_OUTPUT, path)
+        return None if arrays is None else arrays[0]
 
     def mark_used(self, path: Path) -> None:
-        """Note that a pair is in use, at most once an hour; a folder of others' stays as it is."""
+        """Note that a file is in use, at most once an hour; a folder of others' stays as it is."""
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _HOUR:
                 os.utime(path)
@@ -138,7 +159,7 @@ class Cache:
         entries = sorted(self._entries())
         total = sum(size for _, size, _ in entries)
         for used, size, path in entries:
-            aside = path.suffix != _SUFFIX
+            aside = not _is_whole(path)
             if (aside and time.time() - used > _DAY) or (
                 not aside and total > self.limit and path not in kept
             ):
@@ -146,16 +167,53 @@ class Cache:
                     path.unlink()
                     total -= size
 
+    def keep_limit(self, used: Collection[Path], what: str, *, progress: Progress) -> None:
+        """Trim, and warn if what is used, such as `these images`, needs more than the limit."""
+        self.trim(keep=used)
+        size = self.size()
+        if size > self.limit:
+            progress.warn(
+                f"the cache {self.folder} holds {size / GIB:.1f} GiB where its limit is "
+                f"{self.limit / GIB:.1f} GiB, since {what} need as much"
+            )
+
     def size(self) -> int:
-        """Bytes of all pairs."""
-        return sum(size for _, size, path in self._entries() if path.suffix == _SUFFIX)
+        """Bytes of all pairs and outputs."""
+        return sum(size for _, size, path in self._entries() if _is_whole(path))
+
+    def _place(self, kind: _Kind, facts: Mapping[str, object]) -> Path:
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:40]
+        return self.folder / kind.folder / digest[:2] / f"{digest[2:]}{kind.suffix}"
+
+    def _write(self, kind: _Kind, path: Path, arrays: Sequence[NDArray[Any]]) -> None:
+        named = zip(kind.arrays, arrays, strict=True)
+        facts = {name: [array.dtype.name, array.shape] for name, array in named}
+        head = (kind.magic + json.dumps(facts).encode()).ljust(_HEAD)
+        content: list[bytes | memoryview] = [head]
+        for array in arrays:
+            content += [np.ascontiguousarray(array).data, b"\0" * (-array.nbytes % _ALIGNED)]
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, b"".join(content))
+        except OSError as error:
+            message = (
+                f"{kind.what} cannot be kept in {self.folder}: {error.strerror or error}; name "
+                f"another folder by PRUNEKIT_CACHE or 'data.cache.folder', or {kind.without}"
+            )
+            raise CacheError(message) from error
 
     def _entries(self) -> Iterator[tuple[float, int, Path]]:
         """Time of last use, bytes and path of every file of ours."""
-        for path in (self.folder / "pairs").glob("??/*"):
-            with contextlib.suppress(OSError):
-                facts = path.stat()
-                yield facts.st_mtime, facts.st_size, path
+        for kind in _KINDS:
+            for path in (self.folder / kind.folder).glob("??/*"):
+                with contextlib.suppress(OSError):
+                    facts = path.stat()
+                    yield facts.st_mtime, facts.st_size, path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file has its name already, or is one that is being written."""
+    return path.suffix in {kind.suffix for kind in _KINDS}
 
 
 def _facts(path: Path) -> tuple[str, int, int, int]:
@@ -168,8 +226,28 @@ def _facts(path: Path) -> tuple[str, int, int, int]:
     return str(path.absolute()), found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _array(content: mmap.mmap, facts: tuple[str, Sequence[int]], offset: int) -> tuple[Image, int]:
+def _read(kind: _Kind, path: Path) -> list[NDArray[Any]] | None:
+    """Map the arrays of a file read-only; None if it is not there or not whole."""
+    arrays, after = [], _HEAD
+    try:
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        head = content[:_HEAD]
+        if not head.startswith(kind.magic):
+            return None
+        facts = json.loads(head[len(kind.magic) :])
+        for name in kind.arrays:
+            array, after = _array(content, facts[name], after)
+            arrays.append(array)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return arrays if after == len(content) else None
+
+
+def _array(
+    content: mmap.mmap, facts: tuple[str, Sequence[int]], offset: int
+) -> tuple[NDArray[Any], int]:
     """Return a view of an array in a file, and where the next one begins."""
     name, shape = facts
-    array: Image = np.frombuffer(content, _TYPES[name], math.prod(shape), offset)
+    array: NDArray[Any] = np.frombuffer(content, _TYPES[name], math.prod(shape), offset)
     return array.reshape(shape), offset + array.nbytes + -array.nbytes % _ALIGNED

@@ -24,11 +24,12 @@ class Batch(NamedTuple):
     step: int
     lr: Tensor  # as `Patches.sample` cuts them
     hr: Tensor
+    teacher: Tensor | None = None  # as `Patches.sample_outputs` cuts it
 
 
 @dataclass(frozen=True)
 class Batches:
-    """The batches of some steps in order; each is `patches.sample(step, indices)`.
+    """The batches of some steps in order, each `patches.sample(step, indices)` with its outputs.
 
     Nothing is carried from step to step, so training goes on anywhere with `range(step, steps)`.
     The generators of torch and numpy are left alone.
@@ -86,7 +87,11 @@ class _Steps(Dataset[Batch | PrunekitError]):
 
     def __getitem__(self, step: int) -> Batch | PrunekitError:
         try:
-            return Batch(step, *self.patches.sample(step, self.indices))
+            return Batch(
+                step,
+                *self.patches.sample(step, self.indices),
+                self.patches.sample_outputs(step, self.indices),
+            )
         except PrunekitError as error:
             return error
 

@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar, overload
 
-from prunekit.data.cache import GIB, Cache
+from prunekit.data.cache import Cache
 from prunekit.data.decode import PairFiles, PairOptions, decode
 from prunekit.data.image import Alpha, Image
 from prunekit.data.sources import (
@@ -200,7 +200,8 @@ class _Loader:
         # Processes that begin at once begin at different places, and so share the work.
         start = int(os.getpid() * _GOLDEN % 1 * len(listed.entries))
         stored, skipped = self._each(listed, lambda f: _store(f, self.options, cache), start=start)
-        self._trim(cache, [each.path for each in stored])
+        used = [each.path for each in stored]
+        cache.keep_limit(used, "these images", progress=self.progress)
         return Pairs(_Mapped(cache, self.options, kind, stored), skipped)
 
     def _each(
@@ -226,15 +227,6 @@ class _Loader:
         if skipped:
             self.progress.warn(f"{_counted(skipped, listed)} are left out")
         return [made[name] for name in names if name in made], skipped
-
-    def _trim(self, cache: Cache, used: Sequence[Path]) -> None:
-        cache.trim(keep=used)
-        size = cache.size()
-        if size > cache.limit:
-            self.progress.warn(
-                f"the cache {cache.folder} holds {size / GIB:.1f} GiB where its limit is "
-                f"{cache.limit / GIB:.1f} GiB, since these images need as much"
-            )
 
 
 class _Unread(Sequence[ImagePair]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Patches", "Window"]
+__all__ = ["Patches", "Window", "to_batch"]
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunekit.data.cache import Output
 from prunekit.data.image import Image
 from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.errors import DataError
 
+_WHITE = {
+    "uint8": np.float32(2**8 - 1),
+    "uint16": np.float32(2**16 - 1),
+    "float16": np.float32(1),
+}
+
 Pixels = NDArray[np.float32]
+_Picture = NDArray[np.uint8 | np.uint16 | np.float16]
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,18 @@ class Window:
 
 
 @dataclass(frozen=True)
+class _Cut:
+    """Where a sample is, and how it is turned."""
+
+    pair: int
+    first: int  # frame; 0 of images
+    top: int
+    left: int  # in pixels of LR
+    turns: int  # quarters
+    mirrored: bool
+
+
+@dataclass(frozen=True)
 class Patches:
     """An endless supply of aligned LR/HR patches, mirrored and turned by quarters at random.
 
@@ -49,6 +69,7 @@ class Patches:
     patch_size: int  # side of an LR patch in pixels
     seed: int  # 0 or more; with the step and the index it fixes a patch
     window: Window | None = None  # given for clips, and for clips alone
+    outputs: Sequence[Output] | None = None  # what a teacher made of every whole LR image
 
     def __post_init__(self) -> None:
         if len({pair.scale for pair in self.pairs}) != 1:
@@ -57,6 +78,9 @@ class Patches:
         for pair in self.pairs:
             _check_size(pair, self.patch_size)
             _check_frames(pair, self.window)
+        if self.outputs is not None and (self.window or len(self.outputs) != len(self.pairs)):
+            message = "a teacher's outputs are those of images, one of each"
+            raise ValueError(message)
         _ = self._ends  # so that worker processes need not count again
 
     @cached_property
@@ -72,31 +96,55 @@ class Patches:
         Both are `(N, 3, h, w)`; of clips `(N, T, 3, h, w)`, but HR of the centre alone `(N, 3,
         h, w)`. A patch depends on seed, step and index, and on nothing else.
         """
-        cut = [self._cut(step, index) for index in indices]
-        return _batch([lr for lr, _ in cut]), _batch([hr for _, hr in cut])
+        cuts = (self._cut(step, index) for index in indices)
+        samples = [(cut, *self._pick(cut)) for cut in cuts]
+        return (
+            to_batch([self._patch(lr, cut, 1) for cut, lr, _ in samples]),
+            to_batch([self._patch(hr, cut, self._scale) for cut, _, hr in samples]),
+        )
 
-    def _cut(self, step: int, index: int) -> tuple[Image, Image]:
+    def sample_outputs(self, step: int, indices: Iterable[int]) -> Tensor | None:
+        """Cut the same patches of the teacher's outputs, as those of HR; None without a teacher."""
+        if self.outputs is None:
+            return None
+        cuts = (self._cut(step, index) for index in indices)
+        return to_batch([self._patch(self.outputs[cut.pair], cut, self._scale) for cut in cuts])
+
+    @property
+    def _scale(self) -> int:
+        return self.pairs[0].scale
+
+    def _cut(self, step: int, index: int) -> _Cut:
         rng = np.random.default_rng((self.seed, step, index))
-        lr, hr, scale = self._pick(int(rng.integers(self._ends[-1])))
-        top = int(rng.integers(lr.shape[-3] - self.patch_size + 1))
-        left = int(rng.integers(lr.shape[-2] - self.patch_size + 1))
-        turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
-        lr = _crop(lr, top, left, self.patch_size)
-        hr = _crop(hr, top * scale, left * scale, self.patch_size * scale)
-        return _turn(lr, turns, mirrored=mirrored), _turn(hr, turns, mirrored=mirrored)
+        number = int(rng.integers(self._ends[-1]))
+        pair = int(np.searchsorted(self._ends, number, side="right"))
+        height, width = self.pairs[pair].lr.shape[-3:-1]
+        return _Cut(
+            pair=pair,
+            first=number - (int(self._ends[pair - 1]) if pair else 0),
+            top=int(rng.integers(height - self.patch_size + 1)),
+            left=int(rng.integers(width - self.patch_size + 1)),
+            turns=int(rng.integers(4)),
+            mirrored=bool(rng.integers(2)),
+        )
 
-    def _pick(self, number: int) -> tuple[Image, Image, int]:
-        """Return a pair, or a window of a clip, of those that are counted in `_ends`."""
-        place = int(np.searchsorted(self._ends, number, side="right"))
-        pair = self.pairs[place]
+    def _pick(self, cut: _Cut) -> tuple[Image, Image]:
+        """Return LR and HR of a pair, or of a window of a clip."""
+        pair = self.pairs[cut.pair]
         if self.window is None:
-            return pair.lr, pair.hr, pair.scale
-        frames = self.window.frames
-        first = number - (int(self._ends[place - 1]) if place else 0)
-        hr = pair.hr[first : first + frames]
+            return pair.lr, pair.hr
+        frames = slice(cut.first, cut.first + self.window.frames)
+        hr = pair.hr[frames]
         if self.window.target == "centre":
-            hr = hr[frames // 2]
-        return pair.lr[first : first + frames], hr, pair.scale
+            hr = hr[self.window.frames // 2]
+        return pair.lr[frames], hr
+
+    def _patch(self, image: _Picture, cut: _Cut, scale: int) -> _Picture:
+        size = self.patch_size * scale
+        rows = slice(cut.top * scale, cut.top * scale + size)
+        columns = slice(cut.left * scale, cut.left * scale + size)
+        turned = np.rot90(image[..., rows, columns, :], cut.turns, axes=(-3, -2))
+        return turned[..., ::-1, :] if cut.mirrored else turned
 
 
 def _check_size(pair: ImagePair | ClipPair, patch_size: int) -> None:
@@ -122,20 +170,11 @@ def _check_frames(pair: ImagePair | ClipPair, window: Window | None) -> None:
         raise DataError(message)
 
 
-def _crop(image: Image, top: int, left: int, size: int) -> Image:
-    return image[..., top : top + size, left : left + size, :]
-
-
-def _turn(image: Image, turns: int, *, mirrored: bool) -> Image:
-    turned = np.rot90(image, turns, axes=(-3, -2))
-    return turned[..., ::-1, :] if mirrored else turned
-
-
-def _batch(images: Sequence[Image]) -> Tensor:
-    """Put samples together, channels before rows, each by the white of its own depth."""
+def to_batch(images: Sequence[_Picture]) -> Tensor:
+    """Put images of one size together, channels before rows, each by the white of its own depth."""
     first = np.moveaxis(images[0], -1, -3)
     batch: Pixels = np.empty((len(images), *first.shape), np.float32)
     for sample, image in zip(batch, images, strict=True):
-        white = np.float32(np.iinfo(image.dtype).max)
+        white = _WHITE[image.dtype.name]
         np.divide(np.moveaxis(image, -1, -3), white, out=sample, dtype=np.float32)
     return torch.from_numpy(batch)

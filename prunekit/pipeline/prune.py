@@ -254,8 +254,16 @@ def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> 
             "train.tensorboard needs a folder to write to; name a work_folder, or leave it out"
         )
         raise RecipeError(message)
+    cache = None
+    if distill and distill.cache_teacher:
+        assert job.recipe.data is not None  # a recipe that trains says on what
+        cache = stages.open_cache(job.recipe.data.cache)
     return Session(
-        matches=matches, validation=validation, folder=folder, tensorboard=section.tensorboard
+        matches=matches,
+        validation=validation,
+        folder=folder,
+        tensorboard=section.tensorboard,
+        cache=cache,
     )
 
 

@@ -10,6 +10,7 @@ __all__ = [
     "evaluate_all",
     "load_images",
     "load_training",
+    "open_cache",
     "prune",
     "read_graph",
     "time_all",
@@ -157,7 +158,7 @@ def load_images(
         alpha=section.alpha,
         deep=isinstance(section, TrainImagesSection),
         skip_unreadable=section.skip_unreadable,
-        cache=_cache(cache) if section.cached else None,
+        cache=open_cache(cache) if section.cached else None,
         progress=progress,
     )
 
@@ -178,7 +179,7 @@ def load_training(
         alpha=section.alpha,
         deep=True,
         skip_unreadable=section.skip_unreadable,
-        cache=_cache(cache) if section.cached else None,
+        cache=open_cache(cache) if section.cached else None,
         progress=progress,
     )
 
@@ -191,7 +192,8 @@ def _source(section: ImagesSection) -> ImageSource:
     return Photographs(section.names)
 
 
-def _cache(section: CacheSection) -> Cache:
+def open_cache(section: CacheSection) -> Cache:
+    """Say where decoded images and outputs of a teacher are kept."""
     limit = int(section.limit_gib * GIB)
     return Cache(limit=limit) if section.folder is None else Cache(section.folder, limit)
 

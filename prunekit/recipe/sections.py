@@ -265,7 +265,7 @@ class TrainImagesSection(ImagesSection):
 
 
 class CacheSection(Section):
-    """Where decoded images are kept, so that each is decoded once."""
+    """Where decoded images are kept, so that each is decoded once, and outputs of a teacher."""
 
     folder: FilePath | None = Field(
         default=None,
@@ -288,7 +288,8 @@ class DataSection(Section):
         description="Held-out images to evaluate on, each frame of `clips` by itself.",
     )
     cache: CacheSection = Field(
-        default=CacheSection(), description="Where decoded images are kept between runs."
+        default=CacheSection(),
+        description="Where decoded images and outputs of a teacher are kept between runs.",
     )
 
 
@@ -367,11 +368,27 @@ class DistillSection(Section):
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="What the dense network computes in."
     )
+    cache_teacher: Switch = Field(
+        default=False,
+        description=(
+            "Run the dense network once over every whole training image, before the first step, "
+            "keep its outputs in `data.cache` as 16-bit floats (rounded by 0.07 of 255 at most), "
+            "and cut patches from them; no step runs it. It sees past the borders of a patch then, "
+            "and images upright: its outputs are turned and mirrored, not its inputs. Not for "
+            "`features`, nor for `frames` of clips; its time is not part of `minutes`."
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> DistillSection:
         if not (self.weight or self.laplacian or self.features):
             message = "has no term; give 'weight', 'laplacian' or 'features' a number above 0"
+            raise ValueError(message)
+        if self.cache_teacher and self.features:
+            message = (
+                "has 'features' beside 'cache_teacher', which keeps what the dense network returns "
+                "and not what is inside it; leave one of both out"
+            )
             raise ValueError(message)
         return self
 
@@ -610,5 +627,17 @@ class Recipe(Section):
             raise ValueError(message)
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
+            raise ValueError(message)
+        return self
+
+    @model_validator(mode="after")
+    def _check_cached_teacher(self) -> Recipe:
+        terms = [stage.train.distill for stage in self.steps if stage.train is not None]
+        clips = self.data is not None and self.data.train is not None and self.data.train.frames
+        if clips and any(distill is not None and distill.cache_teacher for distill in terms):
+            message = (
+                "has 'cache_teacher', which keeps outputs of single images, beside 'frames' of "
+                "clips in 'data.train'; leave one of both out"
+            )
             raise ValueError(message)
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Distillation", "Features"]
+__all__ = ["Distillation", "Features", "computing_in"]
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +17,12 @@ from prunekit.train.options import Distill, Precision
 from prunekit.train.pyramid import laplacian_loss
 
 _DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def computing_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """Let a teacher compute in lower precision for a while."""
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
 
 
 class Features:
@@ -64,9 +70,13 @@ class Distillation:
         self.ours = Features(student, self._places)
         """To be watched while the student runs."""
 
-    def term(self, lr: Tensor, sr: Tensor) -> Tensor:
-        """Weighted sum of the distances to what the teacher makes of the same patches."""
-        target = self._target(lr)
+    def term(self, lr: Tensor, sr: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Weighted sum of the distances to what the teacher makes of the same patches.
+
+        With `cache_teacher` that is `kept`, and the teacher is not run; else there is none.
+        """
+        assert (kept is not None) == self._options.cache_teacher
+        target = self._target(lr) if kept is None else kept
         options, total = self._options, sr.new_zeros(())
         if options.weight:
             total = total + options.weight * functional.l1_loss(sr, target)
@@ -81,9 +91,8 @@ class Distillation:
         return total
 
     def _target(self, lr: Tensor) -> Tensor:
-        dtype = _DTYPES.get(self._options.precision)
-        autocast = torch.autocast(lr.device.type, dtype, enabled=dtype is not None)
-        with torch.no_grad(), self._theirs.watched(), autocast:
+        lower = computing_in(self._options.precision, lr.device)
+        with torch.no_grad(), self._theirs.watched(), lower:
             target = self.teacher(lr)
         if not isinstance(target, Tensor):
             message = f"the teacher returns a {type(target).__name__} where an image is needed"

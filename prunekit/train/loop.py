@@ -6,12 +6,13 @@ __all__ = ["Session", "finetune"]
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from prunekit.data.cache import Cache
 from prunekit.data.loader import Batch, Batches
 from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.data.patches import Patches, Window
@@ -25,7 +26,8 @@ from prunekit.train.log import StepLog
 from prunekit.train.options import TrainOptions
 from prunekit.train.schedule import learning_rate_at
 from prunekit.train.state import Identity, restore, snapshot
-from prunekit.train.trainer import Trainer, ready
+from prunekit.train.teacher import run_once
+from prunekit.train.trainer import Part, Trainer, ready
 from prunekit.train.validate import Validation
 
 _MINUTE = 60.0
@@ -43,6 +45,8 @@ class Session:
     """For checkpoints and the log of steps. A training goes on from the newest one in there."""
     tensorboard: bool = False
     """Write event files into the folder."""
+    cache: Cache | None = None
+    """For what a teacher makes of whole images; the user's own if not given."""
 
 
 @dataclass
@@ -98,6 +102,9 @@ def finetune(
     is given if and only if `options.distill` is; likewise the window, for clips. Under
     `accelerate launch` every process takes its share of a batch, and its own device.
 
+    A teacher that is to be cached runs before the first step, once over every image that the cache
+    has no output of, and not again; that is not part of `options.minutes`.
+
     With a folder it writes checkpoints, from which a training that was killed goes on to the same
     bits (on a CPU; on a GPU as far as its kernels are deterministic).
 
@@ -105,8 +112,10 @@ def finetune(
         TrainError: the loss or a weight stops being finite, the network fails, or the folder
             holds the checkpoints of another training.
         DataError: an image is smaller than a patch, or a clip shorter than the window.
+        CacheError: what the teacher makes of the images cannot be kept.
     """
     session = session or Session()
+    _check_images(options, window)
     patches = Patches(pairs, patch_size=options.patch_size, seed=seed, window=window)
     with ready(
         model,
@@ -117,6 +126,7 @@ def finetune(
         hooks=session.hooks,
         matches=session.matches,
     ) as trainer:
+        patches = _with_outputs(patches, trainer, session, progress)
         course = _begin(trainer, patches, options, session, seed=seed, progress=progress)
         progress.start("fine-tune", options.steps)
         for _ in range(course.done):
@@ -135,6 +145,33 @@ def finetune(
     ended = f", out of time after {course.done} steps" if out_of_time else ""
     progress.finish(f"loss {curve.loss[0]:.4f} to {curve.loss[-1]:.4f}{ended}")
     return curve
+
+
+def _check_images(options: TrainOptions, window: Window | None) -> None:
+    if options.distill and options.distill.cache_teacher and window is not None:
+        message = (
+            "distill.cache_teacher keeps what the teacher makes of single images, and these are "
+            "clips; leave it out"
+        )
+        raise TrainError(message)
+
+
+def _with_outputs(
+    patches: Patches, trainer: Trainer, session: Session, progress: Progress
+) -> Patches:
+    """Let a teacher that is to be cached run, where that was not done before."""
+    distill = trainer.options.distill
+    if trainer.distillation is None or distill is None or not distill.cache_teacher:
+        return patches
+    outputs = run_once(
+        trainer.distillation.teacher,
+        patches.pairs,
+        session.cache or Cache(),
+        precision=distill.precision,
+        processes=trainer.processes,
+        progress=progress,
+    )
+    return replace(patches, outputs=outputs)
 
 
 def _begin(
@@ -227,12 +264,18 @@ def _step(course: _Course, options: TrainOptions, batch: Batch, spent: float) ->
     trainer, step = course.trainer, course.done
     course.learning_rate = learning_rate_at(step, options, spent=spent)
     trainer.set_learning_rate(course.learning_rate)
-    parts = (images.chunk(options.accumulate) for images in (batch.lr, batch.hr))
-    loss = trainer.update(step, list(zip(*parts, strict=True)))
+    loss = trainer.update(step, _parts(batch, options.accumulate))
     course.done += 1
     course.recorder.add(step, loss, course.learning_rate)
     course.note(loss=loss, learning_rate=course.learning_rate)
     return loss
+
+
+def _parts(batch: Batch, count: int) -> list[Part]:
+    """Cut a batch into parts that are computed one after the other."""
+    kept = (None,) * count if batch.teacher is None else batch.teacher.chunk(count)
+    parts = zip(batch.lr.chunk(count), batch.hr.chunk(count), kept, strict=True)
+    return [Part(*images) for images in parts]
 
 
 def _look(course: _Course, options: TrainOptions) -> None:

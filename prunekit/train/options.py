@@ -38,6 +38,14 @@ class Distill:
     """Places within the network that feature affinities are compared at."""
     precision: Precision = "fp32"
     """That the teacher computes in."""
+    cache_teacher: bool = False
+    """Run the teacher once over every whole training image, keep its outputs beside the decoded
+    images, and cut patches from them; it is not run in training then.
+
+    What the network learns from is not quite what a teacher gives that runs on each patch: it sees
+    past the borders of a patch, and it sees images upright, so that its outputs are mirrored and
+    turned and not its inputs. Outputs are rounded to 16-bit floats, up to white by 2^-12 at most
+    (0.07 of 255). Only outputs, not `features`, and of images, not clips, can be had that way."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,12 @@ class TrainOptions:
         for name, weight in terms.items():
             _demand(f"distill.{name}", weight, weight == 0 or _positive(weight), "0 or more")
         _demand("distill", terms, any(terms.values()), "a term with a weight above 0")
+        _demand(
+            "distill.features",
+            terms["features"],
+            not (self.distill.cache_teacher and terms["features"]),
+            "0 with cache_teacher, which keeps what the teacher returns and not what is inside it",
+        )
         _demand("distill.matches", self.distill.matches, self.distill.matches >= 1, "1 or more")
 
 

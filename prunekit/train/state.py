@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["Identity", "restore", "snapshot"]
+__all__ = ["Identity", "content_of", "restore", "snapshot"]
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunekit.data.pairs import ClipPair, ImagePair
@@ -59,9 +61,8 @@ class Identity:
         }
         weights = 0
         for network in networks:
-            for tensor in _state_of(network).values():
-                content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                weights = zlib.crc32(content.numpy().data, weights)
+            for content in content_of(network):
+                weights = zlib.crc32(content.data, weights)
         return Identity(settings, fingerprint(networks[0]), weights, images, seed, processes)
 
     def check(self, found: Mapping[str, Any]) -> None:
@@ -155,6 +156,12 @@ def restore(
     recorder.load(checkpoint.facts["curve"])
     load_generators(checkpoint.parts[f"random-{trainer.processes.index}"], trainer.device)
     return float(checkpoint.facts["seconds"])
+
+
+def content_of(model: nn.Module) -> Iterator[NDArray[np.uint8]]:
+    """Bytes of every parameter and buffer."""
+    for tensor in _state_of(model).values():
+        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def _state_of(model: nn.Module) -> dict[str, Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["Batch", "Trainer", "ready"]
+__all__ = ["Part", "Trainer", "ready"]
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import DistributedDataParallelKwargs
@@ -26,11 +26,17 @@ from prunekit.train.options import TrainOptions
 from prunekit.train.processes import Processes
 from prunekit.train.randomness import own_generators
 
-Batch = tuple[Tensor, Tensor]
-"""Patches of LR and HR, `(N, 3, h, w)`, from 0 to 1."""
-
 _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
 """What accelerate writes on a network."""
+
+
+class Part(NamedTuple):
+    """Patches that are computed at once, `(N, 3, h, w)`, from 0 to 1."""
+
+    lr: Tensor
+    hr: Tensor
+    teacher: Tensor | None = None
+    """Its outputs, where they are kept."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
 
-    def update(self, step: int, parts: Sequence[Batch]) -> float:
+    def update(self, step: int, parts: Sequence[Part]) -> float:
         """Take one step of the optimizer and return the loss before it.
 
         Args:
@@ -65,10 +71,10 @@ class Trainer:
             parts: this process's share of the batch; gradients are those of all of it together.
         """
         total = torch.zeros((), device=self.device)
-        for place, (lr, hr) in enumerate(parts):
+        for place, part in enumerate(parts):
             last = place == len(parts) - 1
             with nullcontext() if last else self._accelerator.no_sync(self.model):
-                loss = self._loss(self._placed(lr), self._placed(hr)) / len(parts)
+                loss = self._loss(part) / len(parts)
                 total += loss.detach()
                 if last:
                     loss = loss + self._regularisation(step)
@@ -101,13 +107,17 @@ class Trainer:
         last = self.options.channels_last
         return placed.contiguous(memory_format=torch.channels_last) if last else placed
 
-    def _loss(self, lr: Tensor, hr: Tensor) -> Tensor:
+    def _loss(self, part: Part) -> Tensor:
+        lr, hr = self._placed(part.lr), self._placed(part.hr)
         watched = self.distillation.ours.watched() if self.distillation else nullcontext()
         with watched:
             sr = self._super_resolve(lr)
         _check_shape(sr, lr, hr)
         loss = total_loss(sr, hr, self.options.losses)
-        return loss if self.distillation is None else loss + self.distillation.term(lr, sr)
+        if self.distillation is None:
+            return loss
+        kept = None if part.teacher is None else self._placed(part.teacher)
+        return loss + self.distillation.term(lr, sr, kept)
 
     def _regularisation(self, step: int) -> Tensor | float:
         terms = [hook.before_backward(self.inner, step) for hook in self.hooks]

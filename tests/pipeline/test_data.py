@@ -149,3 +149,28 @@ def test_a_network_of_clips_is_trained_on_clips(tmp_path, target):
     (curve,) = result.report.training
     assert len(curve.loss) >= 1
     assert result.plan.params[1] < result.plan.params[0]
+
+
+def test_a_teacher_runs_once_for_all_stages_and_runs(roots):
+    notes = []
+
+    class Told(Silent):
+        def finish(self, note=""):
+            if "of them new" in note:
+                notes.append(note)
+
+    plain = recipe(roots).model_dump(mode="json", exclude_none=True)
+    train = {"train": {**TRAIN, "distill": {"weight": 100.0, "cache_teacher": True}}}
+    plain = {key: value for key, value in plain.items() if key not in ("prune", "train")}
+    staged = {**plain, "stages": [train, {"prune": PRUNE}, train]}
+    one = run(load_recipe(staged), progress=Told())
+    files = sorted((roots / "cache" / "outputs").rglob("*.output"))
+    assert len(files) == 2
+    assert notes == ["2 images, 2 of them new", "2 images, 0 of them new"]
+    other = run(load_recipe({**staged, "name": "again"}), progress=Told())
+    assert notes[2:] == ["2 images, 0 of them new"] * 2
+    slim = [load_file(done.folder / "slim.safetensors") for done in (one, other)]
+    assert all(torch.equal(tensor, slim[1][name]) for name, tensor in slim[0].items())
+    text = (one.folder / "recipe.yaml").read_text()
+    assert text.count("cache_teacher: true") == 2
+    assert load_recipe(one.folder / "recipe.yaml") == load_recipe(staged)

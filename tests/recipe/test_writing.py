@@ -78,7 +78,7 @@ trains = st.fixed_dictionaries(
     optional={
         "learning_rate": st.floats(1e-9, 1),
         "clip_norm": st.floats(1e-9, 1e3),
-        "distill": optional(weight=st.floats(1e-3, 10)),
+        "distill": optional(weight=st.floats(1e-3, 10), cache_teacher=st.booleans()),
     },
 )
 models = st.fixed_dictionaries(
