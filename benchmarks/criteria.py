@@ -86,6 +86,8 @@ PATCH = 48
 LEARNING_RATE = 2e-4
 STEP = 1 / 256
 """Of torch-pruning's ratio."""
+HIGHEST = 7 / 8
+"""Ratio that it is asked for at most: near 1 it takes nothing at all."""
 
 PEERS = ("torch-pruning magnitude", "torch-pruning taylor", "torch-pruning lamp")
 KINDS = {PEERS[0]: "group_norm", PEERS[1]: "taylor", PEERS[2]: "lamp"}
@@ -301,10 +303,10 @@ class Subject:
     def peer(self, case: Case) -> tuple[nn.Module, float]:
         """Let torch-pruning prune its own groups until as many MACs are gone."""
         wanted, start = (1 - case.percent / 100) * self.graph.macs(), time.perf_counter()
-        low, high = 0, round(1 / STEP) - 1
+        low, high = 0, round(HIGHEST / STEP)
         slim = self.peer_at(case.criterion, high * STEP)
         if macs(slim) > wanted:
-            message = f"all that torch-pruning takes leaves {macs(slim) / self.graph.macs():.0%}"
+            message = f"torch-pruning leaves {macs(slim) / self.graph.macs():.0%} of the MACs"
             raise PrunekitError(message)
         while high - low > 1:
             middle = (low + high) // 2
