@@ -177,8 +177,8 @@ def fisher(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:
 
     All that makes the unit is scaled down together, so slices that make up for one another do.
     """
-    makers = [s for s in slices if s.role not in ("reads", "gain")]
-    return [torch.stack(_products(makers)).sum(dim=0).square().mean(dim=0)] if makers else []
+    products = _products([slice_ for slice_ in slices if slice_.role != "reads"])
+    return [torch.stack(products).sum(dim=0).square().mean(dim=0)] if products else []
 
 
 def activation(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:

@@ -40,12 +40,14 @@ class Evidence:
     """A copy of the network whose parameters have the mean gradients."""
 
     def of(self, group: ChannelGroup, member: Member, layers: Layers) -> dict[str, object]:
-        """What was measured of one slice."""
-        place = (member.tensor, member.axis)
+        """What was measured of one slice, on the device of its tensor."""
+        device = layers.model.get_parameter(member.tensor).device
+        products = self.products.get((group.name, (member.tensor, member.axis)))
+        change, signals = self.changes.get(group.name), self._signals(member, layers)
         found: dict[str, object] = {
-            "products": self.products.get((group.name, place)),
-            "change": self.changes.get(group.name),
-            "signals": self._signals(member, layers),
+            "products": None if products is None else products.to(device),
+            "change": None if change is None else change.to(device),
+            "signals": None if signals is None else signals.to(device),
         }
         if member.tensor in self.squares:
             found["squares"] = rows(member, self.squares[member.tensor])

@@ -90,7 +90,7 @@ def score_some(
             "build it on a real one"
         )
         raise PlanError(message)
-    layers = Layers(evidence.model or model, outputs)
+    layers = Layers(model if evidence.model is None else evidence.model, outputs)
     judge = _Judge(chosen, reduction or chosen.reduction, layers, evidence)
     scores, unscored = {}, {}
     for position, group in enumerate(groups):

@@ -15,7 +15,7 @@ __all__ = [
 ]
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -48,6 +48,10 @@ class Signals:
     """Mean square of what the layer's output loses with the unit, as a share of its own."""
     lost_varying: Tensor
     """The same without what is constant, which a bias could make up for."""
+
+    def to(self, device: torch.device) -> Signals:
+        """The same on a device."""
+        return Signals(*(getattr(self, field.name).to(device) for field in fields(self)))
 
 
 @dataclass(frozen=True, eq=False)
