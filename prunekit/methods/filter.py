@@ -12,7 +12,7 @@ from prunekit.errors import PlanError
 from prunekit.graph import ChannelGraph
 from prunekit.plan import Plan, Policy, Target, make_plan
 from prunekit.recipe import PruneSection
-from prunekit.score import score_groups
+from prunekit.score import NOTHING, Criterion, Evidence, score_some
 
 
 def plan_filters(
@@ -22,10 +22,13 @@ def plan_filters(
     *,
     seed: int,
     held: Mapping[str, str],
+    criterion: Criterion,
+    evidence: Evidence = NOTHING,
 ) -> Plan:
-    """Score all groups by the criterion of the section and plan for its target.
+    """Score all groups by a criterion and plan for the target of the section.
 
     Since whole groups are ranked, layers that meet in an addition stay aligned by construction.
+    Groups of which the criterion has nothing to score stay whole.
     Raises `PlanError` if the target is out of reach, or so small that nothing would be removed.
     """
     policy = Policy(
@@ -33,9 +36,19 @@ def plan_filters(
         round_to=section.round_to,
         min_width=section.min_width,
         protect=section.protect,
+        normalisation=section.normalisation or criterion.normalisation,
     )
-    scores = score_groups(model, graph.groups, section.criterion, seed=seed)
-    plan = make_plan(graph, scores, _target(section), policy, held=held)
+    found = score_some(
+        model,
+        graph.groups,
+        criterion,
+        seed=seed,
+        reduction=section.reduction,
+        evidence=evidence,
+        outputs=graph.output_axes,
+    )
+    whole = {name: f"has {why} to score" for name, why in found.unscored.items()} | dict(held)
+    plan = make_plan(graph, found.scores, _target(section), policy, held=whole)
     if not plan.tensors:
         message = (
             f"the target removes nothing: with round_to {policy.round_to} and min_width "

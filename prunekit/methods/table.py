@@ -14,6 +14,7 @@ from prunekit.graph import ChannelGraph
 from prunekit.methods.filter import plan_filters
 from prunekit.plan import Plan
 from prunekit.recipe import PruneSection
+from prunekit.score import Criterion, Evidence
 
 
 class Method(Protocol):
@@ -27,6 +28,8 @@ class Method(Protocol):
         *,
         seed: int,
         held: Mapping[str, str],
+        criterion: Criterion,
+        evidence: Evidence,
     ) -> Plan:
         """Return the plan, in which `held` groups stay whole; the model is not changed."""
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
@@ -37,9 +38,17 @@ from prunekit.pipeline.store import write_result
 from prunekit.pipeline.summary import Findings, summarise
 from prunekit.plan import Plan
 from prunekit.progress import Progress, Silent
-from prunekit.recipe import PruneSection, Recipe, TrainSection, load_recipe
+from prunekit.recipe import (
+    CalibrationSection,
+    PruneSection,
+    Recipe,
+    TrainSection,
+    load_recipe,
+    to_mapping,
+)
 from prunekit.report import Report
 from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
+from prunekit.score import CRITERIA, Calibration, Criterion, as_criterion
 from prunekit.surgery import Verification
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session
@@ -85,6 +94,8 @@ def prune(
     attention: Attention = "head_dim",
     rules: Mapping[str, Rule] | None = None,
     opaque: Sequence[str] = (),
+    criterion: object = None,
+    calibration: Iterable[Any] | None = None,
     work_folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> PruneResult:
@@ -100,6 +111,13 @@ def prune(
         attention: what of an attention may shrink, as in `prunekit.trace`.
         rules: rules of operators of your own, as in `prunekit.trace`.
         opaque: globs on modules that stay as they are, as in `prunekit.trace`.
+        criterion: takes the place of the one in the recipe: a name, an importance of torch-pruning
+            (or of your own class that extends one), or a function that takes the slices of a
+            group (`prunekit.score.Slice`) and a random generator and returns a list of scores
+            `(units,)`. The recipe in the result then says `custom`, unless it is a name.
+        calibration: batches for criteria that look at images, in place of patches of the recipe's
+            `data.train`: a loader or list of `(lr, hr)`, or of LR alone if nobody knows HR; as many
+            as the recipe says.
         work_folder: for checkpoints of training and its log. If it holds some of the same
             training, that goes on from the newest; without it, training begins anew each time.
         progress: told what is going on.
@@ -107,7 +125,8 @@ def prune(
     Raises:
         PrunekitError: with one sentence that says what, where, why and what to do next.
     """
-    read = load_recipe(recipe)
+    read, judged = _with_criterion(load_recipe(recipe), criterion)
+    _check_looked_at(read, judged, calibration)
     check_traceable(model)
     model = unwrap(model)
     with own_randomness(model):
@@ -115,11 +134,43 @@ def prune(
         options = TraceOptions(attention, rules, opaque)
         work = None if work_folder is None else Path(work_folder)
         job = _Job.begun(model, read, inputs, options, Journal(progress or Silent()), work=work)
+        job = replace(job, criterion=judged, calibration=calibration)
         images = _load_images(job)
         done = _run_stages(job, images)
         found = _measure(job, done, images)
         report = summarise(read, found, job.journal.seconds)
     return PruneResult(done.model, found.plan, report, read)
+
+
+def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | None]:
+    """Put a criterion that is given in Python into every stage that prunes."""
+    if given is None:
+        if any(stage.prune and stage.prune.criterion == "custom" for stage in recipe.steps):
+            message = (
+                "the recipe's criterion is 'custom', so it is given beside it; pass "
+                "prunekit.prune(..., criterion=...), or name another in the recipe"
+            )
+            raise RecipeError(message)
+        return recipe, None
+    criterion = as_criterion(given)
+    name = criterion.name if criterion is CRITERIA.get(criterion.name) else "custom"
+    mapping: dict[str, Any] = to_mapping(recipe)
+    for stage in [mapping, *mapping.get("stages", ())]:
+        if "prune" in stage:
+            stage["prune"]["criterion"] = name
+    return load_recipe(mapping), criterion
+
+
+def _check_looked_at(recipe: Recipe, given: Criterion | None, calibration: object) -> None:
+    """Refuse calibration data that nothing would look at."""
+    named = [CRITERIA[s.prune.criterion] for s in recipe.steps if s.prune and given is None]
+    criteria = [given] if given is not None else named
+    if calibration is not None and not any(each.needs or each.takes for each in criteria):
+        message = (
+            f"calibration= is given, but the criterion '{criteria[0].name}' looks at no images; "
+            "leave it out, or take another criterion, such as 'taylor'"
+        )
+        raise RecipeError(message)
 
 
 def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
@@ -145,6 +196,10 @@ class _Job:
     journal: Journal
     work: Path | None
     """Folder for checkpoints of training."""
+    criterion: Criterion | None = None
+    """In place of those of the recipe."""
+    calibration: Iterable[Any] | None = None
+    """In place of patches of the recipe's images."""
 
     @staticmethod
     def begun(
@@ -193,14 +248,14 @@ def _run_stages(job: _Job, images: _Images) -> _Done:
     done = _Done(job.dense)
     for number, stage in enumerate(job.recipe.steps):
         if stage.prune is not None:
-            _prune(job, done, stage.prune)
+            _prune(job, done, stage.prune, images)
         elif stage.train is not None:
             curve = _train(job, done, stage.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
 
 
-def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
+def _prune(job: _Job, done: _Done, section: PruneSection, images: _Images) -> None:
     untouched = done.model is job.dense
     graph = (
         job.graph
@@ -213,12 +268,26 @@ def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
         section,
         job.inputs,
         job.options,
+        criterion=job.criterion or CRITERIA[section.criterion],
+        calibration=_calibration(job, section, images),
         seed=job.recipe.seed,
         progress=job.journal,
     )
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
+
+
+def _calibration(job: _Job, section: PruneSection, images: _Images) -> Calibration | None:
+    """What the criterion of a stage looks at, if it does."""
+    if job.criterion is None and not section.looks_at_images:
+        return None
+    if job.calibration is not None:
+        asked = section.calibration or CalibrationSection()
+        return Calibration.taken(job.calibration, batches=asked.batches)
+    if images.training is None:
+        return None
+    return stages.calibrate(section, images.training, window=images.window, seed=job.recipe.seed)
 
 
 def _train(
@@ -336,7 +405,8 @@ def _load_images(job: _Job) -> _Images:
     """Read the images that some stage needs."""
     recipe, scale = job.recipe, _scale(job)
     data = recipe.data
-    train = data.train if data and any(stage.train for stage in recipe.steps) else None
+    reads = any(stage.train or _reads_images(job, stage.prune) for stage in recipe.steps)
+    train = data.train if data and reads else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
     held_out = data.evaluate if data and (recipe.evaluate or looks) else None
     if data is None or (train is None and held_out is None):
@@ -357,6 +427,14 @@ def _load_images(job: _Job) -> _Images:
     )
     _check_held_out(images)
     return images
+
+
+def _reads_images(job: _Job, section: PruneSection | None) -> bool:
+    """Whether a stage takes calibration data from the images of the recipe."""
+    if section is None or job.calibration is not None:
+        return False
+    criterion = job.criterion or CRITERIA.get(section.criterion)
+    return bool(criterion and (criterion.needs or criterion.takes))
 
 
 def _check_held_out(images: _Images) -> None:

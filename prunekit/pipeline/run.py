@@ -122,8 +122,10 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     """Prune as the recipe says, leave out training and evaluation, and write nothing."""
     check(recipe)
     pruning = tuple(stage for stage in recipe.steps if stage.prune is not None)
+    looks = any(stage.prune and stage.prune.looks_at_images for stage in pruning)
+    data = recipe.data.model_copy(update={"evaluate": None}) if recipe.data and looks else None
     structural = recipe.model_copy(
-        update={"prune": None, "train": None, "stages": pruning, "data": None, "evaluate": None}
+        update={"prune": None, "train": None, "stages": pruning, "data": data, "evaluate": None}
     )
     return Preview(prune(_build(recipe, progress), structural, progress=progress).report)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "Pruned",
     "TrainingPairs",
+    "calibrate",
     "count",
     "count_otherwise",
     "evaluate_all",
@@ -35,7 +36,7 @@ from prunekit.data.pairs import (
     load_clips,
     load_pairs,
 )
-from prunekit.data.patches import Window
+from prunekit.data.patches import Patches, Window
 from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
@@ -47,12 +48,14 @@ from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
+    CalibrationSection,
     ImagesSection,
     LatencySection,
     PruneSection,
     TrainImagesSection,
     TrainSection,
 )
+from prunekit.score import Calibration, Criterion, gather
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
@@ -93,6 +96,8 @@ def prune(
     inputs: Inputs,
     options: TraceOptions,
     *,
+    criterion: Criterion,
+    calibration: Calibration | None,
     seed: int,
     progress: Progress,
 ) -> Pruned:
@@ -102,14 +107,20 @@ def prune(
     root of, show in the proof: they are found, stay whole, and it is planned anew.
 
     Raises:
+        DataError: the criterion looks at images and there is no calibration data.
         PlanError: the target cannot be met with what is left.
         SurgeryError: the plan cannot be carried out, and no group alone is to blame.
         VerificationError: the proof fails, likewise.
     """
     held: dict[str, str] = {}
+    evidence = gather(
+        model, graph.groups, criterion, calibration, outputs=graph.output_axes, progress=progress
+    )
     while True:
         progress.start("plan")
-        plan = METHODS[section.method](model, graph, section, seed=seed, held=held)
+        plan = METHODS[section.method](
+            model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
+        )
         progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
         try:
             return _rebuild(model, plan, inputs, options, progress)
@@ -141,6 +152,15 @@ def _rebuild(
             "changes"
         )
     return Pruned(plan, slim, verification)
+
+
+def calibrate(
+    section: PruneSection, pairs: TrainingPairs, *, window: Window | None, seed: int
+) -> Calibration:
+    """Cut the patches that a criterion looks at."""
+    asked = section.calibration or CalibrationSection()
+    patches = Patches(pairs, patch_size=asked.patch_size, seed=seed, window=window)
+    return Calibration.cut(patches, batches=asked.batches, batch_size=asked.batch_size)
 
 
 def load_images(

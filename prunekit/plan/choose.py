@@ -82,15 +82,16 @@ class Chooser:
     def __init__(
         self, bundles: Sequence[Bundle], scores: Mapping[str, Scores], policy: Policy
     ) -> None:
-        """Choose among the rungs of these, by the importance of their units."""
+        """Choose among the rungs of these, by the importance of their units.
+
+        Scores of different groups have been made comparable.
+        """
         self._bundles = bundles
         self._local = policy.allocation != "global"
         self._policy = policy
-        # importance relative to the mean of the group, ascending: what leaves first
+        # ascending: what leaves first
         self._ascending = {
-            name: np.sort(scores[name]) / max(float(np.mean(scores[name])), 1e-300)
-            for bundle in bundles
-            for name in bundle.groups
+            name: np.sort(scores[name]) for bundle in bundles for name in bundle.groups
         }
         owners = np.repeat(np.arange(len(bundles)), [bundle.width for bundle in bundles])
         ranking = np.argsort(

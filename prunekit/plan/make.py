@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from prunekit.errors import PlanError, did_you_mean
 from prunekit.graph import ChannelGraph, ChannelGroup
 from prunekit.plan.choose import Chooser, Scores, bundles_of
+from prunekit.plan.compare import comparable
 from prunekit.plan.data import AttributeChange, GroupPlan, Plan, TensorPlan
 from prunekit.plan.target import Policy, Target
 
@@ -35,8 +36,8 @@ def make_plan(
     stay whole, for the reason that it gives.
 
     Raises:
-        PlanError: nothing can be pruned, the target is out of reach (the message says what is in
-            reach), or a glob of `protect` matches nothing.
+        PlanError: nothing can be pruned, scores are not finite, the target is out of reach (the
+            message says what is in reach), or a glob of `protect` matches nothing.
     """
     reasons = _reasons(graph, policy, held)
     groups = [group for group in graph.groups if group.name not in reasons]
@@ -45,7 +46,9 @@ def make_plan(
         texts = "; ".join(sorted(set(reasons.values()))) or "every group follows from another"
         message = f"nothing can be pruned: no group may get narrower ({texts})"
         raise PlanError(message)
-    widths = Chooser(bundles, scores, policy).widths(graph, target)
+    ranked = {name: scores[name] for bundle in bundles for name in bundle.groups}
+    ranked = comparable(graph, ranked, policy.normalisation)
+    widths = Chooser(bundles, ranked, policy).widths(graph, target)
     kept = {name: _best(scores[name], width) for name, width in widths.items()}
     for names in graph.balances:
         if not reasons.keys().isdisjoint(names):

@@ -7,6 +7,8 @@ __all__ = ["Policy", "Target"]
 from dataclasses import dataclass
 from typing import Literal
 
+from prunekit.score import Normalisation
+
 
 @dataclass(frozen=True)
 class Target:
@@ -30,3 +32,5 @@ class Policy:
     """No group gets narrower."""
     protect: tuple[str, ...] = ()
     """Globs on names of groups or tensors that stay whole."""
+    normalisation: Normalisation = "mean"
+    """How the scores of different groups are made comparable."""

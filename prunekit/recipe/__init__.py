@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "OF_WEIGHTS",
     "CacheSection",
+    "CalibrationSection",
+    "CriterionName",
     "DataSection",
     "DistillSection",
     "Draft",
@@ -26,13 +29,17 @@ __all__ = [
     "load_recipe",
     "read_recipe",
     "recipe_schema",
+    "to_mapping",
 ]
 
 from prunekit.recipe.explain import recipe_schema
 from prunekit.recipe.load import Draft, load_model_section, load_recipe, read_recipe
 from prunekit.recipe.references import check_model, check_references, import_factory
 from prunekit.recipe.sections import (
+    OF_WEIGHTS,
     CacheSection,
+    CalibrationSection,
+    CriterionName,
     DataSection,
     DistillSection,
     EvaluateSection,
@@ -47,4 +54,4 @@ from prunekit.recipe.sections import (
     TrainImagesSection,
     TrainSection,
 )
-from prunekit.recipe.write import dump_recipe
+from prunekit.recipe.write import dump_recipe, to_mapping

@@ -37,6 +37,7 @@ def check_references(recipe: Recipe, *, where: Callable[..., Place] | None = Non
             check_model(recipe.model, where=lambda *path: place("model", *path))
         for key, images in _images(recipe):
             _check_images(images, f"data.{key}", place("data", key))
+        _check_criteria(recipe, place)
         _check_output(recipe.output, "output", place("output"))
         if recipe.data is not None and recipe.data.cache.folder is not None:
             _check_output(recipe.data.cache.folder, "data.cache.folder", place("data", "cache"))
@@ -72,6 +73,27 @@ def _check_built_in(
     except RecipeError as error:
         message = f"{where('arguments')}: {error}"
         raise RecipeError(message) from error
+
+
+def _check_criteria(recipe: Recipe, place: Callable[..., Place]) -> None:
+    """Refuse a criterion that nobody gives, or that has no images to look at."""
+    for number, stage in enumerate(recipe.steps):
+        if stage.prune is None:
+            continue
+        path = ("prune",) if recipe.stages is None else ("stages", number, "prune")
+        where, criterion = place(*path, "criterion"), stage.prune.criterion
+        if criterion == "custom":
+            message = (
+                f"{where}: 'criterion' is 'custom', which is given in Python alone, as "
+                "prunekit.prune(..., criterion=...); name another here"
+            )
+            raise RecipeError(message)
+        if stage.prune.looks_at_images and (recipe.data is None or recipe.data.train is None):
+            message = (
+                f"{where}: the criterion '{criterion}' looks at images, but there is no "
+                "'data.train' that names them; add it, or take one of weights, such as 'l2'"
+            )
+            raise RecipeError(message)
 
 
 def import_factory(reference: str, place: Place = _THE_RECIPE) -> Callable[..., object]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 __all__ = [
+    "OF_WEIGHTS",
     "CacheSection",
+    "CalibrationSection",
+    "CriterionName",
     "DataSection",
     "DistillSection",
     "EvaluateSection",
@@ -314,6 +317,31 @@ class Target(Section):
         return self
 
 
+CriterionName = Literal[
+    "l1", "l2", "random", "group_norm", "lamp", "fpgm", "bn_scale", "wn_gamma",
+    "taylor", "taylor2", "obd", "fisher", "activation", "activation_variance", "apoz",
+    "reconstruction", "reconstruction_varying", "output", "custom",
+]  # fmt: skip
+
+OF_WEIGHTS: frozenset[CriterionName] = frozenset(
+    {"l1", "l2", "random", "group_norm", "lamp", "fpgm", "bn_scale", "wn_gamma"}
+)
+"""Criteria that look at weights alone; all others look at images."""
+
+_OF_UNITS: frozenset[CriterionName] = frozenset({"random", "fisher", "output"})
+"""Criteria that score a unit as a whole."""
+
+
+class CalibrationSection(Section):
+    """Random patches of `data.train` that a criterion looks at."""
+
+    batches: Count = Field(default=16, description="How many; each gives a gradient of its own.")
+    batch_size: Count = Field(default=4, description="Patches in a batch.")
+    patch_size: PatchSize = Field(
+        default=48, description="Side of a patch in pixels of the low-resolution image."
+    )
+
+
 class PruneSection(Section):
     """Remove channels."""
 
@@ -321,8 +349,31 @@ class PruneSection(Section):
         description="How to prune: `filter` removes whole coupled groups of channels."
     )
     target: Target = Field(description="How much to remove, in one of three ways.")
-    criterion: Literal["l1", "l2", "random"] = Field(
-        default="l2", description="What importance is: the norm of a unit's weights, or chance."
+    criterion: CriterionName = Field(
+        default="l2",
+        description=(
+            "What importance is: of weights `l1`, `l2`, `group_norm`, `lamp`, `fpgm`, `bn_scale`, "
+            "`wn_gamma`, of chance `random`; on patches of `data.train` `taylor`, `taylor2`, `obd` "
+            "and `fisher` of the loss, `activation`, `activation_variance` and `apoz` of what "
+            "layers read, `reconstruction` and `reconstruction_varying` of what they lose, "
+            "`output` of what the network loses; `custom` is given in Python."
+        ),
+    )
+    reduction: Literal["sum", "mean", "max", "first"] | None = Field(
+        default=None,
+        description="How scores of coupled slices become one. The criterion's own if not given.",
+    )
+    normalisation: Literal["none", "mean", "sum", "max", "gaussian", "size"] | None = Field(
+        default=None,
+        description=(
+            "How scores of different groups are made comparable: divided by the group's mean, sum "
+            "or largest, standardised, or divided by the parameters of a unit. The mean if not "
+            "given, but for `lamp` and `custom` none."
+        ),
+    )
+    calibration: CalibrationSection | None = Field(
+        default=None,
+        description="What a criterion that looks at images looks at; takes the defaults.",
     )
     allocation: Literal["local", "global", "uniform"] = Field(
         default="local",
@@ -343,6 +394,27 @@ class PruneSection(Section):
     protect: tuple[Glob, ...] = Field(
         default=(), description="Patterns of group names or module paths that stay as they are."
     )
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether the criterion needs patches of `data.train`."""
+        return self.criterion not in OF_WEIGHTS and self.criterion != "custom"
+
+    @model_validator(mode="after")
+    def _check(self) -> PruneSection:
+        if self.calibration is not None and self.criterion in OF_WEIGHTS:
+            message = (
+                f"has 'calibration', but the criterion '{self.criterion}' looks at no images; "
+                "leave it out, or take another criterion, such as 'taylor'"
+            )
+            raise ValueError(message)
+        if self.reduction is not None and self.criterion in _OF_UNITS:
+            message = (
+                f"has 'reduction', but the criterion '{self.criterion}' gives one score a unit; "
+                "leave it out"
+            )
+            raise ValueError(message)
+        return self
 
 
 class DistillSection(Section):

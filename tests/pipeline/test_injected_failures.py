@@ -14,7 +14,7 @@ from tests.untouched import assert_untouched, picture
 RECIPE = {"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}
 
 PLACES = (
-    "prunekit.methods.filter:score_groups",
+    "prunekit.methods.filter:score_some",
     "prunekit.methods.filter:make_plan",
     "prunekit.plan.make:bundles_of",
     "prunekit.plan.make:Chooser",

@@ -68,6 +68,7 @@ prunes = st.fixed_dictionaries(
     {"method": st.just("filter"), "target": targets},
     optional={
         "criterion": st.sampled_from(["l1", "l2", "random"]),
+        "normalisation": st.sampled_from(["none", "mean", "gaussian"]),
         "allocation": st.sampled_from(["local", "global", "uniform"]),
         "round_to": st.integers(1, 64),
         "protect": st.lists(words | st.sampled_from(["*", "no", "1e5", "[a]*"]), max_size=3),
