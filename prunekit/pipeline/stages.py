@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Masked",
     "Pruned",
     "TrainingPairs",
     "count",
@@ -10,6 +11,7 @@ __all__ = [
     "evaluate_all",
     "load_images",
     "load_training",
+    "mask",
     "prune",
     "read_graph",
     "time_all",
@@ -41,7 +43,7 @@ from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
 from prunekit.measure.latency import Latency, measure_latency
-from prunekit.methods import METHODS
+from prunekit.methods import METHODS, mask_rule
 from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import (
@@ -51,7 +53,9 @@ from prunekit.recipe import (
     PruneSection,
     TrainImagesSection,
     TrainSection,
+    UnstructuredSection,
 )
+from prunekit.sparse import MaskProof, Masks, apply_masks, choose_masks, prove_masks
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
@@ -140,6 +144,32 @@ def _rebuild(
             "changes"
         )
     return Pruned(plan, slim, verification)
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """What one stage of unstructured pruning made."""
+
+    masks: Masks
+    model: nn.Module
+    proof: MaskProof
+
+
+def mask(
+    model: nn.Module, section: UnstructuredSection, before: Masks | None, *, progress: Progress
+) -> Masked:
+    """Set the smallest weights to zero, and prove that nothing else has changed.
+
+    Raises:
+        PlanError: a glob matches nothing, or the target is out of reach.
+        VerificationError: the proof fails.
+    """
+    progress.start("mask")
+    masks = choose_masks(model, mask_rule(section), before=before)
+    masked = apply_masks(model, masks)
+    proof = prove_masks(model, masked, masks)
+    progress.finish(f"{masks.zeros:,} of {masks.weights:,} weights are zero")
+    return Masked(masks, masked, proof)
 
 
 def load_images(
