@@ -102,29 +102,23 @@ class _UnfoldedConv(nn.Module):
 
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__()
-        self.layer = [layer]  # for its numbers; not a part of this one
+        assert not isinstance(layer.padding, str)
         # the input dimension goes last, since along it four that follow one another are a block
         flat = layer.weight.detach().permute(0, 2, 3, 1).flatten(1).contiguous()
         self.weight = nn.Parameter(to_sparse_semi_structured(flat), requires_grad=False)
         self.bias = layer.bias
+        self.in_channels = layer.in_channels
+        self.geometry = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        (layer,) = self.layer
-        assert not isinstance(layer.padding, str)
-        columns = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+        columns = F.unfold(x, *self.geometry)
         batch, _, places = columns.shape
-        taps = layer.kernel_size[0] * layer.kernel_size[1]
-        order = columns.view(batch, layer.in_channels, taps, places).permute(0, 3, 2, 1)
-        result = F.linear(order.reshape(batch * places, -1), self.weight, self.bias)
+        lines = columns.view(batch, self.in_channels, -1, places).permute(0, 3, 2, 1)
+        result = F.linear(lines.reshape(batch * places, -1), self.weight, self.bias)
         height, width = (
-            (side + 2 * pad - reach * (kernel - 1) - 1) // stride + 1
-            for side, pad, reach, kernel, stride in zip(
-                x.shape[2:],
-                layer.padding,
-                layer.dilation,
-                layer.kernel_size,
-                layer.stride,
-                strict=True,
+            (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for side, kernel, dilation, padding, stride in zip(
+                x.shape[2:], *self.geometry, strict=True
             )
         )
         return result.view(batch, height, width, -1).permute(0, 3, 1, 2)
