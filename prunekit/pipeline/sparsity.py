@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from prunekit.errors import SurgeryError
 from prunekit.graph import clone_model
 from prunekit.plan import Plan
 from prunekit.report import Sparsity, SparsityRow
 from prunekit.sparse import (
+    FileSize,
     MaskProof,
     Masks,
     file_sizes,
@@ -28,11 +30,17 @@ def measure_sparsity(
     model: nn.Module, plan: Plan, masks: Masks, proofs: Sequence[MaskProof]
 ) -> Sparsity:
     """Count the zeros of a network, and the bytes that it takes without them."""
+    notes = list(_notes(model, masks, proofs))
+    files: tuple[FileSize, ...] = ()
+    try:
+        files = file_sizes(model, plan, masks)
+    except SurgeryError as error:  # a network that cannot be saved was pruned all the same
+        notes.append(f"No file was measured: {error}.")
     return Sparsity(
         rows=tuple(_rows(model, masks)),
-        files=file_sizes(model, plan, masks),
+        files=files,
         proof=proofs[-1] if proofs else None,
-        notes=tuple(_notes(model, masks, proofs)),
+        notes=tuple(notes),
     )
 
 

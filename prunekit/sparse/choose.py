@@ -74,6 +74,7 @@ def choose_masks(
         begun = earlier if origin is None else dict(origin.kept)
         share = _share(rule, weights, chosen, begun, progress)
         kept = _smallest_go(scores, share, alone=rule.allocation == "local")
+    kept = {name: mask.cpu() for name, mask in kept.items()}
     for name, mask in earlier.items():
         kept[name] = kept[name] & mask if name in kept else mask
         left.pop(name, None)
@@ -83,13 +84,13 @@ def choose_masks(
 
 
 def _score(weight: Weight, parameter: Tensor, earlier: Tensor | None) -> Tensor:
-    """Absolute values on the CPU, below 0 where a mask is already."""
-    values = parameter.detach().abs().cpu()
+    """Absolute values, below 0 where a mask is already."""
+    values = parameter.detach().abs()
     if not values.isfinite().all():
         message = f"the weight '{weight.name}' holds numbers that are not finite; repair it first"
         raise PlanError(message)
     if earlier is not None:
-        values = values.masked_fill(~earlier, -1)
+        values = values.masked_fill(~earlier.to(values.device), -1)
     return values
 
 
@@ -130,7 +131,7 @@ def _smallest_go(scores: Mapping[str, Tensor], share: float, *, alone: bool) -> 
             ).reshape(values.shape)
             for name, values in scores.items()
         }
-    every = torch.cat([values.flatten().double() for values in scores.values()])
+    every = torch.cat([values.flatten().cpu().double() for values in scores.values()])
     kept = _without(every, round(share * every.numel()))
     parts = torch.split(kept, [values.numel() for values in scores.values()])
     return {
@@ -141,7 +142,7 @@ def _smallest_go(scores: Mapping[str, Tensor], share: float, *, alone: bool) -> 
 
 def _without(values: Tensor, count: int) -> Tensor:
     """A mask without the smallest of a line of values; of equal ones the first go."""
-    kept = torch.ones(values.numel(), dtype=torch.bool)
+    kept = torch.ones(values.numel(), dtype=torch.bool, device=values.device)
     kept[values.argsort(stable=True)[:count]] = False
     return kept
 
@@ -178,7 +179,7 @@ def _in_blocks(
         gone = round(cubic(progress, 0.0, float(pattern.block - pattern.stays)))
         lines = scores[name].movedim(pattern.axis, -1)
         blocks = lines.reshape(*lines.shape[:-1], -1, pattern.block)
-        mask = torch.ones(blocks.shape, dtype=torch.bool)
+        mask = torch.ones(blocks.shape, dtype=torch.bool, device=blocks.device)
         mask.scatter_(-1, blocks.argsort(dim=-1, stable=True)[..., :gone], value=False)
         kept[name] = mask.reshape(lines.shape).movedim(-1, pattern.axis).contiguous()
     return kept

@@ -18,7 +18,7 @@ from prunekit.sparse.masks import Masks
 from prunekit.sparse.store import sparse_content
 from prunekit.surgery import SLIM_FILE, save_slim
 
-_LEVEL = 19
+_LEVEL = 12
 """Of zstd."""
 
 

@@ -139,6 +139,21 @@ def test_a_target_out_of_reach_and_a_glob_of_nothing_are_refused(dense):
         prunekit.prune(dense, {"prune": {**HALF, "layers": ["bodi"]}})
 
 
+def test_a_network_that_cannot_be_saved_is_pruned_all_the_same(dense):
+    class Stateful(nn.Module):
+        def get_extra_state(self):
+            return {"seen": 1}
+
+        def set_extra_state(self, state):
+            pass
+
+    dense.counter = Stateful()
+    result = prunekit.prune(dense, {"prune": HALF})
+    check_zeros(result.model, result.masks)
+    assert result.report.sparsity.files == ()
+    assert any("No file was measured: 'counter._extra_state'" in n for n in result.report.notes)
+
+
 # training
 
 

@@ -17,6 +17,8 @@ from torch import nn
 import prunekit
 from prunekit.errors import FileFormatError, SurgeryError
 from prunekit.nets import EDSR
+from prunekit.pipeline.build import build_network
+from prunekit.recipe import ModelSection
 from prunekit.sparse import (
     MaskRule,
     Masks,
@@ -138,6 +140,30 @@ def test_files_are_really_smaller(tmp_path, rule, share):
     assert abs(found["dense, float32"] - dense) < 100
     assert abs(found["sparse, float32"] - small) < 100
     assert 0.45 * dense < found["dense, float16"] < 0.55 * dense
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "most"), [("imdn_x2", 0.54), ("rfdn_aim_x4", 0.55), ("bsrn_x2", 0.58)]
+)
+def test_half_of_published_weights_take_about_half_of_the_bytes(shared_data, tmp_path, name, most):
+    section = ModelSection(network=name, weights=shared_data / "weights" / f"{name}.safetensors")
+    for target in ({"sparsity": 0.5}, {"pattern": "2:4"}):
+        net = build_network(section)
+        recipe = {"prune": {"method": "unstructured", "target": target}}
+        result = prunekit.prune(net, recipe)
+        folder = result.save(tmp_path / str(*target))
+        save_slim(tmp_path / "dense.safetensors", net, result.plan)
+        share = (folder / SLIM_FILE).stat().st_size / (
+            tmp_path / "dense.safetensors"
+        ).stat().st_size
+        loaded = prunekit.load(folder, model=build_network(section))
+        assert bits(loaded) == bits(result.model)
+        assert share <= most or "pattern" in target
+        for module in loaded.modules() if "pattern" in target else ():
+            if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.shape[1] % 4 == 0:
+                blocks = module.weight.movedim(1, -1).reshape(-1, 4)
+                assert ((blocks != 0).sum(1) <= 2).all()
 
 
 def test_zstd_is_used_where_it_is(monkeypatch):
