@@ -117,7 +117,8 @@ def prune(
     """Run the stages of a recipe on a network, which stays as it is.
 
     Args:
-        model: the dense network, with its weights, on the device to work on.
+        model: the dense network, with its weights, on the device to work on. If weights are to
+            be set to zero, masks that `torch.nn.utils.prune` has put on it are taken over.
         recipe: a path, a mapping or a `Recipe`; sections `model`, `device` and `output` are for
             `prunekit run` and take no part here. The smallest one is
             `{"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}`.

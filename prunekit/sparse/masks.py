@@ -46,16 +46,22 @@ class Pattern:
         return bool((blocks.sum(-1) <= self.stays).all())
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Masks:
     """Which weights of a network stay; all others are exactly zero."""
 
-    kept: Mapping[str, Tensor] = field(repr=False)
+    kept: Mapping[str, Tensor]
     """By name of the parameter: true where the weight stays; boolean, on the CPU."""
     patterns: Mapping[str, Pattern] = field(default_factory=dict)
     """Patterns that masks meet, by name of the parameter."""
-    dense: Mapping[str, str] = field(default_factory=dict, repr=False)
+    dense: Mapping[str, str] = field(default_factory=dict)
     """Weights of convolutions and linear layers without a mask, and why they have none."""
+
+    def __repr__(self) -> str:
+        patterns = sorted({str(pattern) for pattern in self.patterns.values()})
+        told = f", {' and '.join(patterns)}" if patterns else ""
+        tensors = f"{len(self.kept)} tensors"
+        return f"Masks: {self.zeros:,} of {self.weights:,} weights in {tensors} are zero{told}"
 
     @property
     def weights(self) -> int:

@@ -167,6 +167,12 @@ def test_a_pattern_holds_on_every_layer_whose_inputs_divide(stays, block):
         )
 
 
+def test_masks_tell_their_story():
+    masks = choose_masks(mixed(), MaskRule("pattern", pattern=(2, 4)))
+    assert repr(masks) == "Masks: 264 of 528 weights in 3 tensors are zero, 2:4"
+    assert repr(choose_masks(mixed(), half_of_all())).endswith("in 5 tensors are zero")
+
+
 def test_a_pattern_that_fits_nothing_is_refused():
     with pytest.raises(
         PlanError, match=r"2:5 fits no layer: no input dimension \(1, 3, 4, 8, 12\)"
