@@ -22,7 +22,7 @@ from prunekit.recipe import Draft, Recipe, check_references, read_recipe
 
 if TYPE_CHECKING:
     from prunekit.pipeline import RunResult
-    from prunekit.report import Report
+    from prunekit.report import Report, Sparsity
 
 
 def run(
@@ -97,7 +97,21 @@ def _print_preview(report: Report) -> None:
             f"{row.params_share:.1%}",
         )
     Console().print(table)
+    if report.sparsity:
+        Console().print(_zeros(report.sparsity))
     _print_report(report)
+
+
+def _zeros(sparsity: Sparsity) -> Table:
+    """A row for every weight that could be masked."""
+    table = Table(box=box.SIMPLE_HEAD, title="What would be zero")
+    table.add_column("weight", overflow="fold")
+    for heading in ("weights", "zero", "pattern"):
+        table.add_column(heading, justify="right")
+    for row in sparsity.rows:
+        share = f"{row.zeros / row.weights:.1%}" if row.weights else ""
+        table.add_row(Text(row.name), f"{row.weights:,}", share, row.pattern or row.reason)
+    return table
 
 
 def _print_result(result: RunResult) -> None:

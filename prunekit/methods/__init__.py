@@ -1,6 +1,8 @@
-"""Pruning methods: each answers which units stay."""
+"""Pruning methods: each answers which units, or which weights, stay."""
 
-__all__ = ["METHODS", "Method", "plan_filters"]
+__all__ = ["METHODS", "MaskHook", "Method", "mask_rule", "masking_hook", "plan_filters"]
 
 from prunekit.methods.filter import plan_filters
+from prunekit.methods.masking import MaskHook
 from prunekit.methods.table import METHODS, Method
+from prunekit.methods.unstructured import mask_rule, masking_hook

@@ -30,25 +30,36 @@ from prunekit.graph import (
 )
 from prunekit.graph.record import plain
 from prunekit.measure.cost import Cost
+from prunekit.methods import masking_hook
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.journal import Journal
+from prunekit.pipeline.sparsity import measure_sparsity
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.summary import Findings, summarise
-from prunekit.plan import Plan
+from prunekit.plan import Plan, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CalibrationSection,
     PruneSection,
     Recipe,
     TrainSection,
+    UnstructuredSection,
     load_recipe,
     to_mapping,
 )
 from prunekit.report import Report
 from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
 from prunekit.score import CRITERIA, Calibration, Criterion, as_criterion
+from prunekit.sparse import (
+    MaskProof,
+    Masks,
+    check_zeros,
+    follow_plan,
+    from_torch_masks,
+    has_torch_masks,
+)
 from prunekit.surgery import Verification
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session
@@ -73,6 +84,8 @@ class PruneResult:
     report: Report
     recipe: Recipe
     """As it was run, with every default filled in."""
+    masks: Masks | None = None
+    """Which weights stay, if single ones were set to zero."""
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write `slim.safetensors`, `plan.json`, `recipe.yaml` and the report into a new folder.
@@ -82,7 +95,15 @@ class PruneResult:
         """
         path = Path(folder)
         with new_folder(path, overwrite=overwrite) as partial:
-            write_result(partial, self.model, self.plan, self.report, self.recipe, origin=None)
+            write_result(
+                partial,
+                self.model,
+                self.plan,
+                self.report,
+                self.recipe,
+                origin=None,
+                masks=self.masks,
+            )
         return path
 
 
@@ -102,7 +123,8 @@ def prune(
     """Run the stages of a recipe on a network, which stays as it is.
 
     Args:
-        model: the dense network, with its weights, on the device to work on.
+        model: the dense network, with its weights, on the device to work on. If weights are to
+            be set to zero, masks that `torch.nn.utils.prune` has put on it are taken over.
         recipe: a path, a mapping or a `Recipe`; sections `model`, `device` and `output` are for
             `prunekit run` and take no part here. The smallest one is
             `{"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}`.
@@ -139,13 +161,13 @@ def prune(
         done = _run_stages(job, images)
         found = _measure(job, done, images)
         report = summarise(read, found, job.journal.seconds)
-    return PruneResult(done.model, found.plan, report, read)
+    return PruneResult(done.model, found.plan, report, read, done.masks)
 
 
 def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | None]:
     """Put a criterion that is given in Python into every stage that prunes."""
     if given is None:
-        if any(stage.prune and stage.prune.criterion == "custom" for stage in recipe.steps):
+        if any(stage.filters and stage.filters.criterion == "custom" for stage in recipe.steps):
             message = (
                 "the recipe's criterion is 'custom', so it is given beside it; pass "
                 "prunekit.prune(..., criterion=...), or name another in the recipe"
@@ -153,21 +175,28 @@ def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | 
             raise RecipeError(message)
         return recipe, None
     criterion = as_criterion(given)
+    if not any(stage.filters for stage in recipe.steps):
+        message = (
+            f"criterion={criterion.name!r} is given, but no stage of the recipe removes channels; "
+            "leave it out"
+        )
+        raise RecipeError(message)
     name = criterion.name if criterion is CRITERIA.get(criterion.name) else "custom"
     mapping: dict[str, Any] = to_mapping(recipe)
     for stage in [mapping, *mapping.get("stages", ())]:
-        if "prune" in stage:
+        if stage.get("prune", {}).get("method") == "filter":
             stage["prune"]["criterion"] = name
     return load_recipe(mapping), criterion
 
 
 def _check_looked_at(recipe: Recipe, given: Criterion | None, calibration: object) -> None:
     """Refuse calibration data that nothing would look at."""
-    named = [CRITERIA[s.prune.criterion] for s in recipe.steps if s.prune and given is None]
+    named = [CRITERIA[s.filters.criterion] for s in recipe.steps if s.filters and given is None]
     criteria = [given] if given is not None else named
     if calibration is not None and not any(each.needs or each.takes for each in criteria):
+        names = " and ".join(sorted({f"'{each.name}'" for each in criteria})) or "none"
         message = (
-            f"calibration= is given, but the criterion '{criteria[0].name}' looks at no images; "
+            f"calibration= is given, but the criterion {names} looks at no images; "
             "leave it out, or take another criterion, such as 'taylor'"
         )
         raise RecipeError(message)
@@ -200,6 +229,8 @@ class _Job:
     """In place of those of the recipe."""
     calibration: Iterable[Any] | None = None
     """In place of patches of the recipe's images."""
+    masks: Masks | None = None
+    """Those that `torch.nn.utils.prune` had put on the network."""
 
     @staticmethod
     def begun(
@@ -211,9 +242,13 @@ class _Job:
         *,
         work: Path | None,
     ) -> _Job:
-        """Trace the network."""
+        """Take masks of torch over, if weights are to be masked, and trace the network."""
+        masks = None
+        unstructured = any(isinstance(s.prune, UnstructuredSection) for s in recipe.steps)
+        if unstructured and has_torch_masks(dense):
+            dense, masks = from_torch_masks(dense)
         graph = stages.read_graph(dense, inputs, options, progress=journal)
-        return _Job(dense, recipe, inputs, options, graph, journal, work)
+        return _Job(dense, recipe, inputs, options, graph, journal, work, masks=masks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,14 +275,20 @@ class _Done:
     plan: Plan | None = None
     verifications: list[Verification] = field(default_factory=list)
     curves: list[TrainingCurve] = field(default_factory=list)
+    masks: Masks | None = None
+    coming: UnstructuredSection | None = None
+    """What the next training has to bring about."""
+    mask_proofs: list[MaskProof] = field(default_factory=list)
     before_training: nn.Module | None = None
     """The slim network as it was when training last began."""
 
 
 def _run_stages(job: _Job, images: _Images) -> _Done:
-    done = _Done(job.dense)
+    done = _Done(job.dense, masks=job.masks)
     for number, stage in enumerate(job.recipe.steps):
-        if stage.prune is not None:
+        if isinstance(stage.prune, UnstructuredSection):
+            _mask(job, done, stage.prune)
+        elif stage.prune is not None:
             _prune(job, done, stage.prune, images)
         elif stage.train is not None:
             curve = _train(job, done, stage.train, images, number)
@@ -276,6 +317,19 @@ def _prune(job: _Job, done: _Done, section: PruneSection, images: _Images) -> No
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
+    if done.masks is not None:
+        done.masks = follow_plan(done.masks, pruned.plan)
+
+
+def _mask(job: _Job, done: _Done, section: UnstructuredSection) -> None:
+    """Set weights to zero, or leave it to the training that follows."""
+    done.plan = done.plan or plan_units(job.graph, {})
+    if section.steps:
+        done.coming = section
+        return
+    masked = stages.mask(done.model, section, done.masks, progress=job.journal)
+    done.model, done.masks = masked.model.eval(), masked.masks
+    done.mask_proofs.append(masked.proof)
 
 
 def _calibration(job: _Job, section: PruneSection, images: _Images) -> Calibration | None:
@@ -294,18 +348,24 @@ def _train(
     job: _Job, done: _Done, section: TrainSection, images: _Images, number: int
 ) -> TrainingCurve:
     assert images.training is not None  # a recipe that trains says on what
-    done.before_training = done.model if done.plan else None
+    changed = done.plan is not None and (done.plan.tensors or done.masks is not None)
+    done.before_training = done.model if changed else None
     done.model = clone_model(done.model)
-    return stages.train(
+    hook = masking_hook(done.masks, done.coming)
+    curve = stages.train(
         done.model,
         clone_model(job.dense),
         section,
         images.training,
-        _session(job, section, images, number),
+        replace(_session(job, section, images, number), hooks=() if hook is None else (hook,)),
         window=images.window,
         seed=job.recipe.seed + number,
         progress=job.journal,
     )
+    if hook is not None:
+        done.masks, done.coming = hook.masks, None
+        check_zeros(done.model, hook.masks)
+    return curve
 
 
 def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> Session:
@@ -349,7 +409,16 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     ends = {DENSE: job.dense, SLIM: done.model}
     between = {SLIM_BEFORE: done.before_training} if done.before_training is not None else {}
     networks = {DENSE: job.dense, **between, SLIM: done.model}
-    found = Findings(job.graph, done.plan, done.verifications, done.curves, skipped=images.skipped)
+    found = Findings(
+        job.graph,
+        done.plan,
+        done.verifications,
+        done.curves,
+        skipped=images.skipped,
+        sparsity=None
+        if done.masks is None
+        else measure_sparsity(done.model, done.plan, done.masks, done.mask_proofs),
+    )
     scale, section = job.graph.scale, job.recipe.evaluate
     latency = section.latency if section else None
     if scale is not None and _takes_images(job):
@@ -405,7 +474,7 @@ def _load_images(job: _Job) -> _Images:
     """Read the images that some stage needs."""
     recipe, scale = job.recipe, _scale(job)
     data = recipe.data
-    reads = any(stage.train or _reads_images(job, stage.prune) for stage in recipe.steps)
+    reads = any(stage.train or _reads_images(job, stage.filters) for stage in recipe.steps)
     train = data.train if data and reads else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
     held_out = data.evaluate if data and (recipe.evaluate or looks) else None

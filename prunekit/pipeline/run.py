@@ -32,7 +32,14 @@ from prunekit.pipeline.prune import PruneResult, prune, take_part
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.work import keep_logs, remove_work, work_folder, work_path
 from prunekit.progress import Progress, Silent
-from prunekit.recipe import ModelSection, Recipe, check_references, dump_recipe
+from prunekit.recipe import (
+    ModelSection,
+    Recipe,
+    Stage,
+    UnstructuredSection,
+    check_references,
+    dump_recipe,
+)
 from prunekit.report import Report
 
 
@@ -77,7 +84,15 @@ def run(
         model = _build(recipe, journal)
         result = prune(model, recipe, work_folder=work, progress=journal)
         journal.start("write")
-        write_result(partial, result.model, result.plan, result.report, recipe, origin=recipe.model)
+        write_result(
+            partial,
+            result.model,
+            result.plan,
+            result.report,
+            recipe,
+            origin=recipe.model,
+            masks=result.masks,
+        )
         keep_logs(work, partial)
         facts = json.dumps(environment(), indent=1) + "\n"
         write_atomic(partial / "environment.json", facts)
@@ -119,15 +134,25 @@ class Preview:
 
 
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:
-    """Prune as the recipe says, leave out training and evaluation, and write nothing."""
+    """Prune as the recipe says, leave out training and evaluation, and write nothing.
+
+    Masks that would come about in training are those of the weights as they are.
+    """
     check(recipe)
-    pruning = tuple(stage for stage in recipe.steps if stage.prune is not None)
-    looks = any(stage.prune and stage.prune.looks_at_images for stage in pruning)
+    pruning = tuple(_at_once(stage) for stage in recipe.steps if stage.prune is not None)
+    looks = any(stage.filters and stage.filters.looks_at_images for stage in pruning)
     data = recipe.data.model_copy(update={"evaluate": None}) if recipe.data and looks else None
     structural = recipe.model_copy(
         update={"prune": None, "train": None, "stages": pruning, "data": data, "evaluate": None}
     )
     return Preview(prune(_build(recipe, progress), structural, progress=progress).report)
+
+
+def _at_once(stage: Stage) -> Stage:
+    if not isinstance(stage.prune, UnstructuredSection):
+        return stage
+    section = stage.prune.model_copy(update={"gradual": None, "shrink": None})
+    return stage.model_copy(update={"prune": section})
 
 
 def inspect(section: ModelSection) -> ChannelGraph:

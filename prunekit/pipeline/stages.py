@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Masked",
     "Pruned",
     "TrainingPairs",
     "calibrate",
@@ -12,6 +13,7 @@ __all__ = [
     "load_images",
     "load_training",
     "open_cache",
+    "mask",
     "prune",
     "read_graph",
     "time_all",
@@ -43,7 +45,7 @@ from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
 from prunekit.measure.latency import Latency, measure_latency
-from prunekit.methods import METHODS
+from prunekit.methods import METHODS, mask_rule
 from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import (
@@ -54,8 +56,10 @@ from prunekit.recipe import (
     PruneSection,
     TrainImagesSection,
     TrainSection,
+    UnstructuredSection,
 )
 from prunekit.score import Calibration, Criterion, gather
+from prunekit.sparse import MaskProof, Masks, apply_masks, choose_masks, prove_masks
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
@@ -161,6 +165,32 @@ def calibrate(
     asked = section.calibration or CalibrationSection()
     patches = Patches(pairs, patch_size=asked.patch_size, seed=seed, window=window)
     return Calibration.cut(patches, batches=asked.batches, batch_size=asked.batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class Masked:
+    """What one stage of unstructured pruning made."""
+
+    masks: Masks
+    model: nn.Module
+    proof: MaskProof
+
+
+def mask(
+    model: nn.Module, section: UnstructuredSection, before: Masks | None, *, progress: Progress
+) -> Masked:
+    """Set the smallest weights to zero, and prove that nothing else has changed.
+
+    Raises:
+        PlanError: a glob matches nothing, or the target is out of reach.
+        VerificationError: the proof fails.
+    """
+    progress.start("mask")
+    masks = choose_masks(model, mask_rule(section), before=before)
+    masked = apply_masks(model, masks)
+    proof = prove_masks(model, masked, masks)
+    progress.finish(f"{masks.zeros:,} of {masks.weights:,} weights are zero")
+    return Masked(masks, masked, proof)
 
 
 def load_images(

@@ -17,7 +17,7 @@ from prunekit.measure.evaluate import Evaluation
 from prunekit.measure.latency import Latency
 from prunekit.plan import Plan
 from prunekit.recipe import Recipe, dump_recipe
-from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report
+from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report, Sparsity
 from prunekit.report.content import BICUBIC
 from prunekit.report.crops import cut_crops, preview_images
 from prunekit.surgery import Verification
@@ -43,6 +43,8 @@ class Findings:
     pairs: Sequence[ImagePair] = ()
     skipped: Mapping[str, Sequence[Skipped]] = field(default_factory=dict)
     """Images that were left out, by what they are for."""
+    sparsity: Sparsity | None = None
+    """Given if weights were set to zero."""
 
 
 def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, float]]) -> Report:
@@ -61,7 +63,8 @@ def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, floa
         convention=_convention(recipe, found),
         groups=_groups(found),
         frozen=_frozen(found.graph),
-        proof=max(found.verifications, key=lambda v: v.severity),
+        proof=max(found.verifications, key=lambda v: v.severity, default=None),
+        sparsity=found.sparsity,
         cross_checks=tuple(
             CrossCheck(name, found.counted_at, tuple(results))
             for name, results in found.counters.items()
@@ -163,7 +166,8 @@ def _notes(recipe: Recipe, found: Findings) -> tuple[str, ...]:
         "The channel graph was read from one forward pass: branches of the network's code that "
         "this pass did not take are not covered."
     )
-    notes = [proof, traced]
+    notes = [proof, traced] if found.verifications else [traced]
+    notes += found.sparsity.notes if found.sparsity else ()
     if len(found.verifications) > 1:
         notes.append(
             f"There were {len(found.verifications)} pruning stages; each was proven against the "

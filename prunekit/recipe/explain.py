@@ -41,11 +41,15 @@ def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Recip
 
     Unknown keys go first: a key misspelt is also a key missing.
     """
-    faults = _innermost(error.errors(include_url=False))
+    shape = _Shape(model, node)
+    found = error.errors(include_url=False)
+    for fault in found:
+        fault["loc"] = shape.untagged(fault)
+    faults = _innermost(found)
     first = min(faults, key=lambda fault: _rank(fault, node))
     path = _path(first)
     place = place_of(node, path) if path else replace(node.place, line=None)
-    sentence = f"{place}: {_sentence(first, path, node, _Shape(model))}"
+    sentence = f"{place}: {_sentence(first, path, node, shape)}"
     more = len({_path(fault) for fault in faults}) - 1
     if more:
         sentence += f" (and {more} more {'problem' if more == 1 else 'problems'})"
@@ -53,33 +57,81 @@ def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Recip
 
 
 class _Shape:
-    """The JSON schema of a model, walked by key paths."""
+    """The JSON schema of a model, walked by key paths.
 
-    def __init__(self, model: type[BaseModel]) -> None:
+    Where a key such as `method` tells which of several sections is meant, the user's does.
+    """
+
+    def __init__(self, model: type[BaseModel], node: Node) -> None:
         self._root = recipe_schema() if model is Recipe else model.model_json_schema()
+        self._node = node
 
     def at(self, path: Sequence[str | int]) -> Schema:
         """Return the schema at a key path, without what allows null."""
         schema = self._resolved(self._root)
-        for part in path:
-            schema = self._resolved(_step(schema, part))
+        for length, part in enumerate(path, 1):
+            schema = self._chosen(self._resolved(_step(schema, part)), path[:length])
         return schema
+
+    def untagged(self, fault: ErrorDetails) -> tuple[str | int, ...]:
+        """The key path of a fault, without the words by which pydantic tells sections apart.
+
+        If it is such a word that is missing or unknown, the path ends with its key.
+        """
+        path: list[str | int] = []
+        schema, tagged = self._resolved(self._root), False
+        for part in fault["loc"]:
+            tagged = not tagged and part in schema.get("discriminator", {}).get("mapping", {})
+            if tagged:
+                schema = self._chosen(schema, path)
+            else:
+                path.append(part)
+                schema = self._resolved(_step(self._chosen(schema, path[:-1]), part))
+        if fault["type"].startswith("union_tag"):
+            path.append(schema["discriminator"]["propertyName"])
+        return tuple(path)
+
+    def _chosen(self, schema: Schema, path: Sequence[str | int]) -> Schema:
+        """One of several sections: that of the user's word, else the first, with all words."""
+        told = schema.get("discriminator")
+        if told is None:
+            return schema
+        key, arms = told["propertyName"], told["mapping"]
+        word = find(self._node, (*path, key))
+        known = word is not None and isinstance(word.value, str) and word.value in arms
+        arm = arms[word.value] if known and word else next(iter(arms.values()))
+        chosen = self._resolved({"$ref": arm})
+        every = {**chosen["properties"][key], "enum": list(arms)}
+        properties = {**chosen["properties"], key: every}
+        described = {k: v for k, v in schema.items() if k not in ("oneOf", "discriminator")}
+        return {**chosen, **described, "properties": properties}
 
     def keys(self, path: Sequence[str | int]) -> list[str]:
         return list(self.at(path).get("properties", {}))
 
     def homes(self, key: str) -> list[str]:
-        """Return the sections that know a key, the outermost first."""
-        found = [path for path, keys in self._sections((), self._root) if key in keys]
-        return [dotted(path) for path in sorted(found, key=len)]
+        """Return where a key belongs, in words, the outermost section first."""
+        found = [(path, of) for path, of, keys in self._sections((), self._root) if key in keys]
+        return [
+            (f"under '{dotted(path)}'" if path else "at the top of the recipe") + of
+            for path, of in sorted(found, key=lambda home: len(home[0]))
+        ]
 
     def _sections(
-        self, path: tuple[str, ...], schema: Schema
-    ) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-        properties = self._resolved(schema).get("properties", {})
-        yield path, list(properties)
+        self, path: tuple[str, ...], schema: Schema, of: str = ""
+    ) -> Iterator[tuple[tuple[str, ...], str, list[str]]]:
+        """Every section with its keys, and of which method it is where that matters."""
+        resolved = self._resolved(schema)
+        told = resolved.get("discriminator")
+        if told is not None:
+            for word, arm in told["mapping"].items():
+                which = f" with {told['propertyName']} '{word}'"
+                yield from self._sections(path, self._resolved({"$ref": arm}), which)
+            return
+        properties = resolved.get("properties", {})
+        yield path, of, list(properties)
         for key, part in properties.items():
-            yield from self._sections((*path, key), part)
+            yield from self._sections((*path, key), part, of)
 
     def _resolved(self, schema: Schema) -> Schema:
         if "$ref" in schema:
@@ -125,7 +177,7 @@ def _sentence(fault: ErrorDetails, path: tuple[str | int, ...], node: Node, shap
     if fault["type"] == "extra_forbidden":
         return _unknown_key(path, shape)
     found = find(node, path)
-    if fault["type"] == "missing" and found is None:
+    if fault["type"] in ("missing", "union_tag_not_found") and found is None:
         return f"{_section(path[:-1])} needs '{path[-1]}'"
     value = to_plain(found) if found is not None else None
     if fault["type"] == "value_error":
@@ -151,8 +203,7 @@ def _unknown_key(path: tuple[str | int, ...], shape: _Shape) -> str:
     known = shape.keys(path[:-1])
     homes = shape.homes(key)
     if homes and not difflib.get_close_matches(key, known, n=1, cutoff=_SURELY_THE_SAME_WORD):
-        home = f"under '{homes[0]}'" if homes[0] else "at the top of the recipe"
-        return f"unknown key {shown(key)}{where}; '{key}' belongs {home}"
+        return f"unknown key {shown(key)}{where}; '{key}' belongs {homes[0]}"
     return f"unknown key {shown(key)}{where}{did_you_mean(key, known)}"
 
 

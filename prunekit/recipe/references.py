@@ -78,17 +78,18 @@ def _check_built_in(
 def _check_criteria(recipe: Recipe, place: Callable[..., Place]) -> None:
     """Refuse a criterion that nobody gives, or that has no images to look at."""
     for number, stage in enumerate(recipe.steps):
-        if stage.prune is None:
+        section = stage.filters
+        if section is None:
             continue
         path = ("prune",) if recipe.stages is None else ("stages", number, "prune")
-        where, criterion = place(*path, "criterion"), stage.prune.criterion
+        where, criterion = place(*path, "criterion"), section.criterion
         if criterion == "custom":
             message = (
                 f"{where}: 'criterion' is 'custom', which is given in Python alone, as "
                 "prunekit.prune(..., criterion=...); name another here"
             )
             raise RecipeError(message)
-        if stage.prune.looks_at_images and (recipe.data is None or recipe.data.train is None):
+        if section.looks_at_images and (recipe.data is None or recipe.data.train is None):
             message = (
                 f"{where}: the criterion '{criterion}' looks at images, but there is no "
                 "'data.train' that names them; add it, or take one of weights, such as 'l2'"

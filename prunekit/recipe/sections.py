@@ -10,6 +10,7 @@ __all__ = [
     "DataSection",
     "DistillSection",
     "EvaluateSection",
+    "GradualSection",
     "ImagesSection",
     "LatencySection",
     "ModelSection",
@@ -17,10 +18,13 @@ __all__ = [
     "Recipe",
     "ReportSection",
     "Section",
+    "ShrinkSection",
+    "SparsityTarget",
     "Stage",
     "Target",
     "TrainImagesSection",
     "TrainSection",
+    "UnstructuredSection",
 ]
 
 from pathlib import Path
@@ -37,6 +41,9 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+
+LARGEST_BLOCK = 64
+"""Largest M of a pattern N:M."""
 
 
 def _whole(value: object) -> object:
@@ -73,6 +80,8 @@ Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(_whole)]
 Positive = Annotated[float, Strict(), AllowInfNan(False), Field(gt=0)]
 Weight = Annotated[float, Strict(), AllowInfNan(False), Field(ge=0)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]
+Factor = Annotated[float, Strict(), Field(gt=0, lt=1)]
+Pattern = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]?:[1-9][0-9]?$")]
 Switch = Annotated[bool, Strict()]
 Ratio = Annotated[
     float,
@@ -417,6 +426,132 @@ class PruneSection(Section):
         return self
 
 
+class SparsityTarget(Section):
+    """How many weights become zero."""
+
+    model_config = _one_of("sparsity", "weight_ratio", "pattern")
+
+    sparsity: Ratio | None = Field(
+        default=None,
+        description=(
+            "Share of zeros among the weights of the layers in scope: of each of them, or of all "
+            "together with `allocation: global`; 0.5 or 50%."
+        ),
+    )
+    weight_ratio: Ratio | None = Field(
+        default=None,
+        description=(
+            "Share of zeros among the weights of all convolutions and linear layers; those in "
+            "scope give what the others keep. 0.5 or 50%."
+        ),
+    )
+    pattern: Pattern | None = Field(
+        default=None,
+        examples=["2:4"],
+        description=(
+            "N:M: of every M weights that follow one another along the input dimension at most N "
+            "are not zero. Layers whose input dimension is no multiple of M stay dense."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> SparsityTarget:
+        _need_one(self, "sparsity", "weight_ratio", "pattern")
+        if self.pattern is not None:
+            stays, block = map(int, self.pattern.split(":"))
+            if not stays < block <= LARGEST_BLOCK:
+                message = (
+                    f"has 'pattern' {self.pattern}; of N:M, N is below M and M at most "
+                    f"{LARGEST_BLOCK}"
+                )
+                raise ValueError(message)
+        return self
+
+
+class GradualSection(Section):
+    """Let sparsity grow by a cubic curve while the next stage trains (Zhu and Gupta, 2017)."""
+
+    begin: Whole = Field(default=0, description="Training step at which it begins to grow.")
+    until: Count = Field(description="Training step from which the masks are final.")
+    every: Count = Field(default=10, description="Steps between two choices of masks.")
+
+    @model_validator(mode="after")
+    def _check(self) -> GradualSection:
+        if self.begin >= self.until:
+            message = f"has 'begin' {self.begin}, which must be less than 'until' {self.until}"
+            raise ValueError(message)
+        return self
+
+
+class ShrinkSection(Section):
+    """Shrink the smallest weights a little after every training step (ISS-P, ICCV 2023)."""
+
+    factor: Factor = Field(
+        default=0.97, description="What the smallest weights are multiplied by after each step."
+    )
+    until: Count = Field(description="Training step at which they become zero and stay so.")
+
+
+class UnstructuredSection(Section):
+    """Set single weights to zero; the network keeps its shape."""
+
+    method: Literal["unstructured"] = Field(
+        description="How to prune: `unstructured` sets the smallest weights to zero."
+    )
+    target: SparsityTarget = Field(description="How many weights become zero, in one of 3 ways.")
+    allocation: Literal["local", "global"] = Field(
+        default="local",
+        description=(
+            "`local` takes the same share of every layer; `global` compares the weights of all "
+            "layers with each other."
+        ),
+    )
+    layers: Annotated[tuple[Glob, ...], Field(min_length=1)] = Field(
+        default=("*",),
+        description=(
+            "Patterns of names of layers or weights in scope, among convolutions and linear layers."
+        ),
+    )
+    protect: tuple[Glob, ...] = Field(
+        default=(), description="Patterns of names of layers or weights that stay dense."
+    )
+    gradual: GradualSection | None = Field(
+        default=None,
+        description="Reach the target while the next stage trains. At once if not given.",
+    )
+    shrink: ShrinkSection | None = Field(
+        default=None,
+        description="Reach the target while the next stage trains, softly. Excludes `gradual`.",
+    )
+    store: Literal["sparse", "dense"] = Field(
+        default="sparse",
+        description=(
+            "How `slim.safetensors` holds the weights: `sparse` leaves the zeros out, and "
+            "`prunekit.load` opens it; `dense` is for programs that read plain safetensors."
+        ),
+    )
+
+    @property
+    def steps(self) -> int:
+        """Steps of the training that follows until the masks are final; 0 if they are at once."""
+        course = self.gradual or self.shrink
+        return 0 if course is None else course.until
+
+    @model_validator(mode="after")
+    def _check(self) -> UnstructuredSection:
+        if self.gradual is not None and self.shrink is not None:
+            message = "has 'gradual' and 'shrink', which exclude each other; keep one"
+            raise ValueError(message)
+        if self.target.pattern is not None and self.allocation == "global":
+            message = "has a 'pattern' with 'allocation' global, but it is met in every layer alike"
+            raise ValueError(message)
+        return self
+
+
+Pruning = Annotated[PruneSection | UnstructuredSection, Field(discriminator="method")]
+"""What a stage that prunes says; its method tells which."""
+
+
 class DistillSection(Section):
     """Let the slim network imitate the dense network it was made of. Each term has a weight."""
 
@@ -579,8 +714,15 @@ class Stage(Section):
 
     model_config = _one_of("prune", "train")
 
-    prune: PruneSection | None = Field(default=None, description="Remove channels.")
+    prune: Pruning | None = Field(
+        default=None, description="Remove channels, or set weights to zero."
+    )
     train: TrainSection | None = Field(default=None, description="Fine-tune on `data.train`.")
+
+    @property
+    def filters(self) -> PruneSection | None:
+        """What it says if it removes channels."""
+        return self.prune if isinstance(self.prune, PruneSection) else None
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -656,7 +798,9 @@ class Recipe(Section):
         default=None, description="The network to prune. Needed on the command line."
     )
     data: DataSection | None = Field(default=None, description="Images to train and evaluate on.")
-    prune: PruneSection | None = Field(default=None, description="Remove channels, before `train`.")
+    prune: Pruning | None = Field(
+        default=None, description="Remove channels, or set weights to zero, before `train`."
+    )
     train: TrainSection | None = Field(
         default=None, description="Fine-tune on `data.train`, after `prune`."
     )
@@ -700,6 +844,10 @@ class Recipe(Section):
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
             raise ValueError(message)
+        for stage, following in zip(self.steps, (*self.steps[1:], None), strict=True):
+            if isinstance(stage.prune, UnstructuredSection) and stage.prune.steps:
+                _check_course(stage.prune, following.train if following else None)
+        _check_patterns(self.steps)
         return self
 
     @model_validator(mode="after")
@@ -713,3 +861,36 @@ class Recipe(Section):
             )
             raise ValueError(message)
         return self
+
+
+def _check_course(section: UnstructuredSection, train: TrainSection | None) -> None:
+    """Refuse masks that would not be final when the training of the next stage ends."""
+    key = "gradual" if section.gradual else "shrink"
+    if train is None:
+        message = f"prunes with '{key}', which happens in training, but no 'train' comes next"
+    elif section.steps > train.steps:
+        message = (
+            f"prunes with '{key}' until step {section.steps}, but the training that follows has "
+            f"{train.steps} steps"
+        )
+    elif train.minutes is not None:
+        message = (
+            f"prunes with '{key}', which counts steps, in a training with 'minutes', which may end "
+            "before; leave one out"
+        )
+    else:
+        return
+    raise ValueError(message)
+
+
+def _check_patterns(stages: tuple[Stage, ...]) -> None:
+    """Refuse to cut blocks of an N:M pattern apart."""
+    patterned = False
+    for stage in stages:
+        if patterned and isinstance(stage.prune, PruneSection):
+            message = (
+                "removes channels after a 'pattern', which that would break; prune filters first"
+            )
+            raise ValueError(message)
+        if isinstance(stage.prune, UnstructuredSection):
+            patterned |= stage.prune.target.pattern is not None

@@ -11,6 +11,8 @@ __all__ = [
     "Picture",
     "Preview",
     "Report",
+    "Sparsity",
+    "SparsityRow",
     "cautions",
     "cut_crops",
     "headline",
@@ -30,6 +32,8 @@ from prunekit.report.content import (
     Picture,
     Preview,
     Report,
+    Sparsity,
+    SparsityRow,
 )
 from prunekit.report.crops import cut_crops, preview_images
 from prunekit.report.headline import cautions, headline

@@ -16,6 +16,8 @@ __all__ = [
     "Picture",
     "Preview",
     "Report",
+    "Sparsity",
+    "SparsityRow",
 ]
 
 from collections.abc import Mapping
@@ -25,6 +27,7 @@ from prunekit.data.image import Image
 from prunekit.measure.counters import CounterResult
 from prunekit.measure.evaluate import Quality
 from prunekit.measure.latency import Latency
+from prunekit.sparse import FileSize, MaskProof
 from prunekit.surgery.verify import Verification
 from prunekit.train.curve import TrainingCurve
 
@@ -66,6 +69,38 @@ class FrozenRow:
     operator: str  # empty if no operator froze them
     module: str  # empty for the network itself
     axes: int
+
+
+@dataclass(frozen=True)
+class SparsityRow:
+    """A weight of a convolution or linear layer, and how much of it is zero."""
+
+    name: str
+    shape: tuple[int, ...]
+    weights: int
+    zeros: int  # masked, 0 to weights
+    pattern: str = ""  # such as 2:4, if it has one
+    reason: str = ""  # why it has no mask, if it has none
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """Which weights are zero, and what that is good for."""
+
+    rows: tuple[SparsityRow, ...]  # every weight of a convolution or linear layer
+    files: tuple[FileSize, ...] = ()
+    proof: MaskProof | None = None  # of the last masks that were made outside of a training
+    notes: tuple[str, ...] = ()
+
+    @property
+    def zeros(self) -> int:
+        """Masked weights."""
+        return sum(row.zeros for row in self.rows)
+
+    @property
+    def weights(self) -> int:
+        """Weights of convolutions and linear layers, masked or not."""
+        return sum(row.weights for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -119,6 +154,7 @@ class Report:
     groups: tuple[GroupRow, ...] = ()
     frozen: tuple[FrozenRow, ...] = ()
     proof: Verification | None = None  # made right after surgery, before any training
+    sparsity: Sparsity | None = None
     cross_checks: tuple[CrossCheck, ...] = ()
     training: tuple[TrainingCurve, ...] = ()
     crops: tuple[Crop, ...] = ()

@@ -44,6 +44,9 @@ def _gains(report: Report, dense: Entry, slim: Entry) -> Iterator[str]:
         yield _saving(slim.macs / dense.macs, "MACs")
     elif dense.params and slim.params is not None:
         yield _saving(slim.params / dense.params, "parameters")
+    if report.sparsity:
+        share = report.sparsity.zeros / max(1, report.sparsity.weights)
+        yield f"{100 * share:.1f} % of the weights of convolutions and linear layers zero"
     if dense.latency and slim.latency:
         yield _speed(dense.latency, slim.latency)
     loss = _quality_change(dense, slim)
@@ -82,12 +85,19 @@ def _quality_change(dense: Entry, slim: Entry) -> float | None:
 
 def _proven(report: Report) -> str:
     if report.proof is None:
-        return ""
+        return _proven_masks(report)
     removed = sum(group.width_before - group.width_after for group in report.groups)
     minus = f"the dense network minus {removed:,} channel{'' if removed == 1 else 's'}"
     if not report.proof.passed:
         return f"not equal to {minus}"
     return f"{'before fine-tuning ' if report.training else ''}proven equal to {minus}"
+
+
+def _proven_masks(report: Report) -> str:
+    if report.sparsity is None or report.sparsity.proof is None:
+        return ""
+    zeros = f"the dense network with {report.sparsity.proof.zeros:,} weights set to zero"
+    return f"{'before fine-tuning ' if report.training else ''}proven equal to {zeros}"
 
 
 def _proof_cautions(report: Report) -> Iterator[str]:

@@ -7,10 +7,12 @@ __all__ = [
     "crop_table",
     "cross_check_table",
     "environment_table",
+    "file_table",
     "frozen_table",
     "group_table",
     "image_table",
     "proof_table",
+    "sparsity_table",
     "stage_table",
     "training_table",
 ]
@@ -19,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from prunekit.measure.evaluate import ImageQuality
-from prunekit.report.content import CrossCheck, GroupRow, Report
+from prunekit.report.content import CrossCheck, GroupRow, Report, SparsityRow
 from prunekit.report.figures import decibel, duration, number, shape, times
 from prunekit.report.table import Bar, Cell, Column, Table
 
@@ -117,6 +119,66 @@ def frozen_table(report: Report) -> Table | None:
         tuple(
             (Cell(row.reason), Cell(row.operator), Cell(row.module), Cell(f"{row.axes:,}"))
             for row in report.frozen
+        ),
+    )
+
+
+def sparsity_table(report: Report) -> Table | None:
+    """Return every weight that could be masked, and how much of it is zero."""
+    if report.sparsity is None:
+        return None
+    columns = (
+        Column("weight", "name"),
+        Column("shape", "text"),
+        Column("weights"),
+        Column("zero"),
+        Column("pattern", "text"),
+        Column("remarks", "text"),
+    )
+    return Table(
+        "What is zero",
+        "Weights of convolutions and linear layers, and the share that is masked",
+        columns,
+        tuple(
+            (
+                Cell(row.name),
+                Cell(shape(row.shape)),
+                Cell(f"{row.weights:,}"),
+                _zero_cell(row),
+                Cell(row.pattern),
+                Cell(row.reason),
+            )
+            for row in report.sparsity.rows
+        ),
+    )
+
+
+def _zero_cell(row: SparsityRow) -> Cell:
+    share = row.zeros / row.weights if row.weights else 0.0
+    return Cell(f"{100 * share:.1f} %", bar=Bar(1 - share, outline=1.0), note=f"{row.zeros:,}")
+
+
+def file_table(report: Report) -> Table | None:
+    """Return how many bytes the network takes in several kinds of file."""
+    if report.sparsity is None or not report.sparsity.files:
+        return None
+    files = report.sparsity.files
+    first = files[0].bytes
+    columns = (Column("file", "text"), Column("bytes"), Column("share"), Column("remarks", "text"))
+    return Table(
+        "On disk",
+        "Bytes of slim.safetensors, plan included, and of what it could be instead",
+        columns,
+        tuple(
+            (
+                Cell(file.what),
+                Cell("" if file.bytes is None else f"{file.bytes:,}"),
+                Cell(
+                    "" if file.bytes is None or not first else f"{100 * file.bytes / first:.1f} %"
+                ),
+                Cell(file.note),
+            )
+            for file in files
         ),
     )
 

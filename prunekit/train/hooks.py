@@ -36,6 +36,9 @@ class TrainHook:
     def after_step(self, model: nn.Module, step: int) -> None:
         """Weights are new: the moment for masks."""
 
+    def at_look(self, model: nn.Module) -> None:
+        """The moving average is in place for a look at held-out images, and goes again after it."""
+
     def at_stage_end(self, model: nn.Module) -> None:
         """Training is over, and the moving average, if there is one, is in place."""
 

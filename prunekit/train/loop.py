@@ -300,6 +300,8 @@ def _validate(course: _Course, validation: Validation) -> float:
         score = validation.run(trainer.inner, course.done, trainer.processes)
     else:
         with average.applied():
+            for hook in trainer.hooks:
+                hook.at_look(trainer.inner)
             score = validation.run(trainer.inner, course.done, trainer.processes)
     course.recorder.add_validation(ValidationPoint(course.done, score))
     course.note(psnr_y=score)

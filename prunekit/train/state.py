@@ -150,9 +150,16 @@ def restore(
         scaler.load_state_dict(checkpoint.facts["scaler"])
     if trainer.average is not None:
         trainer.average.load(checkpoint.parts["average"])
+    hooks = checkpoint.facts["hooks"]
+    if set(hooks) != {hook.name for hook in trainer.hooks}:
+        message = (
+            "the checkpoint is of a training with another method; go on with the same, or remove "
+            "its folder to begin anew"
+        )
+        raise TrainError(message)
     for hook in trainer.hooks:
         tensors = checkpoint.parts.get(f"hook-{hook.name}", {})
-        hook.load_state({**checkpoint.facts["hooks"][hook.name], **tensors})
+        hook.load_state({**hooks[hook.name], **tensors})
     recorder.load(checkpoint.facts["curve"])
     load_generators(checkpoint.parts[f"random-{trainer.processes.index}"], trainer.device)
     return float(checkpoint.facts["seconds"])

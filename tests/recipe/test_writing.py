@@ -74,6 +74,19 @@ prunes = st.fixed_dictionaries(
         "protect": st.lists(words | st.sampled_from(["*", "no", "1e5", "[a]*"]), max_size=3),
     },
 )
+weights = st.fixed_dictionaries(
+    {
+        "method": st.just("unstructured"),
+        "target": st.fixed_dictionaries({"sparsity": ratios})
+        | st.fixed_dictionaries({"weight_ratio": ratios})
+        | st.fixed_dictionaries({"pattern": st.sampled_from(["2:4", "1:30", "59:64"])}),
+    },
+    optional={
+        "layers": st.lists(words | st.sampled_from(["*", "no"]), min_size=1, max_size=3),
+        "protect": st.lists(words, max_size=3),
+        "store": st.sampled_from(["sparse", "dense"]),
+    },
+)
 trains = st.fixed_dictionaries(
     {"steps": st.integers(1, 10**6)},
     optional={
@@ -106,7 +119,7 @@ rest = {
     "report": optional(formats=st.lists(st.sampled_from(["html", "json", "md"]), max_size=3)),
 }
 recipes = st.fixed_dictionaries(
-    {**plain, "prune": prunes}, optional={**rest, "train": trains}
+    {**plain, "prune": prunes | weights}, optional={**rest, "train": trains}
 ) | st.fixed_dictionaries(
     {
         **plain,

@@ -19,8 +19,11 @@ from prunekit.report.content import (
     FrozenRow,
     GroupRow,
     Report,
+    Sparsity,
+    SparsityRow,
 )
 from prunekit.report.crops import cut_crops, preview_images
+from prunekit.sparse import FileSize, MaskProof
 from prunekit.surgery.verify import Verification
 from prunekit.train.curve import TrainingCurve
 
@@ -56,6 +59,23 @@ def structural(title: str = "structural") -> Report:
             GroupRow("body.1", "channel", 32, 32, 3, 0.125),
         ),
         proof=Verification(True, 2.5e-7, 1.5e-6, "float32", ((1, 3, 48, 48), (1, 3, 72, 96))),
+    )
+
+
+def sparsity(name: str = "body.0") -> Sparsity:
+    """Half of one of two weights, and three kinds of file."""
+    return Sparsity(
+        rows=(
+            SparsityRow(name, (8, 4), 32, 16, pattern="2:4"),
+            SparsityRow("head", (8, 3), 24, 0, reason="protected"),
+        ),
+        files=(
+            FileSize("dense, float32", 2000),
+            FileSize("sparse, float32", 1060, "bit-exact"),
+            FileSize("sparse, float32, zstd", None, "no library"),
+        ),
+        proof=MaskProof(16, 16, 3, 1),
+        notes=("No speed is gained.",),
     )
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from prunekit.report import Entry, to_json, to_markdown, to_table
 from prunekit.report.content import DENSE, SLIM
-from tests.report.samples import HOSTILE, full, quality, structural
+from tests.report.samples import HOSTILE, full, quality, sparsity, structural
 
 
 def hostile_report():
@@ -23,6 +23,7 @@ def hostile_report():
         entries=(*report.entries, Entry(HOSTILE, 5)),
         groups=tuple(replace(group, name=HOSTILE) for group in report.groups),
         frozen=tuple(replace(row, reason=HOSTILE, module=HOSTILE) for row in report.frozen),
+        sparsity=sparsity(HOSTILE),
         environment={HOSTILE: HOSTILE},
         recipe=f"```\n# end\n````{HOSTILE}",
         seconds=((HOSTILE, 1.0),),

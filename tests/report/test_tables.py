@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from prunekit.report import Entry, GroupRow, Report, tables
+from prunekit.report import Entry, GroupRow, Report, headline, tables
 from prunekit.report.content import DENSE, SLIM
 from prunekit.report.figures import duration, number, printable, signed
 from prunekit.report.key_table import key_table
-from tests.report.samples import full, latency, quality, structural
+from tests.report.samples import full, latency, quality, sparsity, structural
 
 MINUS = "\N{MINUS SIGN}"
 EMPTY = Report(title="t", prunekit="0", created="", entries=())
@@ -17,10 +17,12 @@ LATER_TABLES = (
     tables.crop_table,
     tables.cross_check_table,
     tables.environment_table,
+    tables.file_table,
     tables.frozen_table,
     tables.group_table,
     tables.image_table,
     tables.proof_table,
+    tables.sparsity_table,
     tables.stage_table,
     tables.training_table,
 )
@@ -52,6 +54,27 @@ def test_main_table_shows_figures_with_changes_against_dense() -> None:
     assert [c.text for c in bicubic] == ["bicubic", "", "", "", "30.25", "0.9000"]
 
 
+def test_zeros_are_told_layer_by_layer_and_files_in_bytes() -> None:
+    report = replace(structural(), sparsity=sparsity())
+    table = tables.sparsity_table(report)
+    texts = [[cell.text for cell in row] for row in table.rows]
+    assert texts == [
+        ["body.0", "8\N{MULTIPLICATION SIGN}4", "32", "50.0 %", "2:4", ""],
+        ["head", "8\N{MULTIPLICATION SIGN}3", "24", "0.0 %", "", "protected"],
+    ]
+    assert [row[3].note for row in table.rows] == ["16", "0"]
+    files = tables.file_table(report)
+    assert [[cell.text for cell in row] for row in files.rows] == [
+        ["dense, float32", "2,000", "100.0 %", ""],
+        ["sparse, float32", "1,060", "53.0 %", "bit-exact"],
+        ["sparse, float32, zstd", "", "", "no library"],
+    ]
+    assert headline(replace(report, proof=None)) == (
+        "55 % fewer MACs, 28.6 % of the weights of convolutions and linear layers zero; proven "
+        "equal to the dense network with 16 weights set to zero."
+    )
+
+
 def test_main_table_leaves_out_what_nobody_measured() -> None:
     headings = [c.heading for c in key_table(structural()).columns]
     assert headings == ["network", "params (M)", "MACs (G)"]
@@ -79,7 +102,7 @@ def test_a_part_that_is_empty_has_no_table(make) -> None:
 
 @pytest.mark.parametrize("make", LATER_TABLES)
 def test_every_row_has_a_cell_for_every_column(make) -> None:
-    table = make(full())
+    table = make(replace(full(), sparsity=sparsity()))
     assert table.rows
     assert {len(row) for row in table.rows} == {len(table.columns)}
 
