@@ -13,9 +13,10 @@ from torch import nn
 from prunekit.data.pairs import Folder, find_pairs
 from prunekit.errors import DataError
 from prunekit.measure.environment import environment
+from prunekit.measure.evaluate import evaluate as evaluate_pairs
 from prunekit.measure.mode import placement
 from prunekit.measure.protocol import Channels, Protocol
-from prunekit.measure.scores import Scores, score_network
+from prunekit.measure.scores import Scores
 from prunekit.progress import Progress, Silent
 
 _FORMAT = "prunekit-scores/1"
@@ -57,7 +58,7 @@ def evaluate(
     folder = Folder(Path(data), lr=Path(lr) if lr is not None else None)
     pairs = find_pairs(folder, factor, modcrop=protocol.modcrop_at(factor))
     told = Silent() if progress is None else progress
-    return score_network(model, pairs, protocol, scale=factor, progress=told)
+    return evaluate_pairs(model, pairs, protocol, progress=told)
 
 
 def scores_json(scores: Scores, model: nn.Module, /, **told: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "Evaluation",
     "Pruned",
     "TrainingPairs",
     "count",
@@ -23,6 +24,7 @@ import torch
 from torch import nn
 
 from prunekit.data.cache import GIB, Cache
+from prunekit.data.image import Image
 from prunekit.data.pairs import (
     ClipPair,
     Clips,
@@ -39,8 +41,10 @@ from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
-from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
+from prunekit.measure.evaluate import evaluate, evaluate_bicubic
 from prunekit.measure.latency import Latency, measure_latency
+from prunekit.measure.protocol import Protocol
+from prunekit.measure.scores import Scores
 from prunekit.methods import METHODS
 from prunekit.plan import Plan
 from prunekit.progress import Progress
@@ -52,6 +56,7 @@ from prunekit.recipe import (
     TrainImagesSection,
     TrainSection,
 )
+from prunekit.report.content import BICUBIC
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
@@ -67,6 +72,15 @@ class Pruned:
     plan: Plan
     model: nn.Module
     verification: Verification
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How good a network is, and what it made of the images."""
+
+    scores: Scores
+    outputs: tuple[Image, ...]
+    """8-bit, in the order of the pairs."""
 
 
 def read_graph(
@@ -235,11 +249,18 @@ def evaluate_all(
     progress: Progress,
 ) -> dict[str, Evaluation]:
     """Score networks and bicubic on held-out images."""
-    scores = {
-        name: evaluate(model, pairs, border=border, progress=progress, name=name)
-        for name, model in models.items()
-    }
-    return {**scores, "bicubic": evaluate_bicubic(pairs, border=border)}
+    protocol = Protocol("y", border)
+    found = {}
+    for name, model in {**models, BICUBIC: None}.items():
+        outputs: dict[str, Image] = {}
+        if model is None:
+            scores = evaluate_bicubic(pairs, protocol, take=outputs.__setitem__)
+        else:
+            scores = evaluate(
+                model, pairs, protocol, progress=progress, name=name, take=outputs.__setitem__
+            )
+        found[name] = Evaluation(scores, tuple(outputs.values()))
+    return found
 
 
 def count(

@@ -13,12 +13,13 @@ from prunekit.graph import ChannelGraph
 from prunekit.measure.cost import Cost
 from prunekit.measure.counters import CounterResult
 from prunekit.measure.environment import environment
-from prunekit.measure.evaluate import Evaluation
 from prunekit.measure.latency import Latency
+from prunekit.measure.scores import Scores
+from prunekit.pipeline.stages import Evaluation
 from prunekit.plan import Plan
 from prunekit.recipe import Recipe, dump_recipe
 from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report
-from prunekit.report.content import BICUBIC
+from prunekit.report.content import BICUBIC, ImageQuality, Quality
 from prunekit.report.crops import cut_crops, preview_images
 from prunekit.surgery import Verification
 from prunekit.train.curve import TrainingCurve
@@ -49,7 +50,7 @@ def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, floa
     """Put everything that was found where the report wants it."""
     outputs = {name: evaluation.outputs for name, evaluation in found.evaluations.items()}
     ordered = {n: outputs[n] for n in (BICUBIC, *(o for o in outputs if o != BICUBIC)) if outputs}
-    border = max((e.quality.border for e in found.evaluations.values()), default=0)
+    border = max((_quality(e.scores).border for e in found.evaluations.values()), default=0)
     crops = cut_crops(
         found.pairs, ordered, count=recipe.report.crops, size=recipe.report.crop_size, border=border
     )
@@ -87,10 +88,19 @@ def _entries(found: Findings) -> tuple[Entry, ...]:
                 params=cost.params if cost else None,
                 macs=cost.macs if cost else None,
                 latency=found.latencies.get(name),
-                quality=evaluation.quality if evaluation else None,
+                quality=_quality(evaluation.scores) if evaluation else None,
             )
         )
     return tuple(rows)
+
+
+def _quality(scores: Scores) -> Quality:
+    return Quality(
+        psnr_y=scores.psnr,
+        ssim_y=scores.ssim,
+        border=scores.protocol.border_at(scores.scale),
+        images=tuple(ImageQuality(image.name, image.psnr, image.ssim) for image in scores.images),
+    )
 
 
 def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
@@ -102,7 +112,7 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
             f"one image of {width}x{height} output pixels; flops are twice as many."
         )
     if found.evaluations:
-        quality = next(iter(found.evaluations.values())).quality
+        quality = _quality(next(iter(found.evaluations.values())).scores)
         sentences.append(
             f"PSNR-Y and SSIM: luma of BT.601 of 8-bit images, {quality.border} pixels cut off "
             f"every side, mean over {_images(len(quality.images))} that took no part in training; "

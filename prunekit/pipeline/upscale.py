@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.data.encode import WRITTEN, encode_picture
-from prunekit.data.image import SUFFIXES, Picture, Pixels, read_picture
+from prunekit.data.image import SUFFIXES, Picture, Pixels, read_picture, size_of
 from prunekit.errors import DataError, MeasureError, PrunekitError
 from prunekit.files import write_atomic
 from prunekit.measure.tiles import find_reach, infer_tiled, tiles
@@ -69,7 +69,7 @@ def upscale(
     enlarger = _Enlarger(model, tile, overlap, told)
     told.start("upscale", enlarger.steps(pixels))
     result = enlarger.enlarge(pixels, done=told.advance)
-    told.finish(f"{result.shape[1]}x{result.shape[0]} pixels")
+    told.finish(f"{size_of(result)} pixels")
     return result[..., 0] if image.ndim == 2 else result  # noqa: PLR2004
 
 

@@ -13,8 +13,10 @@ __all__ = [
     "Entry",
     "FrozenRow",
     "GroupRow",
+    "ImageQuality",
     "Picture",
     "Preview",
+    "Quality",
     "Report",
 ]
 
@@ -23,7 +25,6 @@ from dataclasses import dataclass, field
 
 from prunekit.data.image import Image
 from prunekit.measure.counters import CounterResult
-from prunekit.measure.evaluate import Quality
 from prunekit.measure.latency import Latency
 from prunekit.surgery.verify import Verification
 from prunekit.train.curve import TrainingCurve
@@ -33,6 +34,25 @@ SLIM_BEFORE = "slim before fine-tuning"
 SLIM = "slim"
 BICUBIC = "bicubic"
 HR = "HR"
+
+
+@dataclass(frozen=True)
+class ImageQuality:
+    """The figures of one image."""
+
+    name: str
+    psnr_y: float  # dB; infinite for an image without error
+    ssim_y: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The means over images, on Y of BT.601 of 8-bit images."""
+
+    psnr_y: float  # dB
+    ssim_y: float
+    border: int  # pixels cut off every side before comparing
+    images: tuple[ImageQuality, ...]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ __all__ = [
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from prunekit.measure.evaluate import ImageQuality
-from prunekit.report.content import CrossCheck, GroupRow, Report
+from prunekit.report.content import CrossCheck, GroupRow, ImageQuality, Report
 from prunekit.report.figures import decibel, duration, number, shape, times
 from prunekit.report.table import Bar, Cell, Column, Table
 

@@ -12,8 +12,10 @@ from statistics import fmean
 import PIL.Image
 from torch import nn
 
+from prunekit.data.image import Image
 from prunekit.data.pairs import ImagePair
-from prunekit.measure.evaluate import Evaluation, evaluate
+from prunekit.measure.evaluate import evaluate
+from prunekit.measure.protocol import Protocol
 from prunekit.progress import Silent
 from prunekit.train.processes import Processes
 
@@ -33,21 +35,23 @@ class Validation:
         mine = self.pairs[processes.index :: processes.count]
         scores: list[tuple[int, float]] = []
         if mine:
-            found = evaluate(model, mine, border=self.border, progress=Silent())
-            self._write(found, mine, step)
+            found = evaluate(
+                model,
+                mine,
+                Protocol("y", self.border),
+                progress=Silent(),
+                take=lambda name, sr: self._write(step, name, sr),
+            )
             places = range(processes.index, len(self.pairs), processes.count)
             scores = [
-                (place, image.psnr_y)
-                for place, image in zip(places, found.quality.images, strict=True)
+                (place, image.psnr) for place, image in zip(places, found.images, strict=True)
             ]
         together = sorted(score for part in processes.gathered(scores) for score in part)
         return fmean(psnr for _, psnr in together)
 
-    def _write(self, found: Evaluation, pairs: Sequence[ImagePair], step: int) -> None:
-        if self.samples is None:
-            return
-        folder = self.samples / f"step-{step:08d}"
-        for pair, output in zip(pairs, found.outputs, strict=True):
-            file = folder / f"{pair.name}.png"  # a frame of a clip is in a folder
+    def _write(self, step: int, name: str, sr: Image) -> None:
+        if self.samples is not None:
+            # A frame of a clip is in a folder.
+            file = self.samples / f"step-{step:08d}" / f"{name}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            PIL.Image.fromarray(output).save(file)
+            PIL.Image.fromarray(sr).save(file)

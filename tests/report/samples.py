@@ -7,7 +7,6 @@ import numpy as np
 from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import downscale, upscale
 from prunekit.measure.counters import CounterResult
-from prunekit.measure.evaluate import ImageQuality, Quality
 from prunekit.measure.latency import Latency
 from prunekit.report.content import (
     BICUBIC,
@@ -18,6 +17,8 @@ from prunekit.report.content import (
     Entry,
     FrozenRow,
     GroupRow,
+    ImageQuality,
+    Quality,
     Report,
 )
 from prunekit.report.crops import cut_crops, preview_images
