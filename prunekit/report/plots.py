@@ -50,9 +50,9 @@ class Mark:
     figures: str
 
 
-@dataclass(frozen=True)
-class ScatterPlot:
-    """PSNR-Y over MACs, and the way that pruning and fine-tuning went."""
+@dataclass(frozen=True, kw_only=True)
+class _Plot:
+    """A field with a grid: its edges and ticks, and what a reader who sees nothing is told."""
 
     width: int
     height: int
@@ -61,27 +61,25 @@ class ScatterPlot:
     bottom: int
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterPlot(_Plot):
+    """PSNR-Y over MACs, and the way that pruning and fine-tuning went."""
+
     x_heading: str
     marks: tuple[Mark, ...]
     path: str  # from dense by way of slim before fine-tuning to slim
     floor: Tick | None  # bicubic interpolation, which has no MACs
-    description: str
 
 
-@dataclass(frozen=True)
-class CurvePlot:
+@dataclass(frozen=True, kw_only=True)
+class CurvePlot(_Plot):
     """One quantity over the steps of a training."""
 
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
     heading: str
     runs: tuple[str, ...]  # polylines; a value that is not finite parts them
-    description: str
 
 
 @dataclass(frozen=True)
