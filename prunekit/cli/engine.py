@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from prunekit.graph import ChannelGraph
-    from prunekit.measure.protocol import Channels
+    from prunekit.measure.protocol import Protocol
     from prunekit.measure.scores import Scores
     from prunekit.pipeline import Preview, RunResult
     from prunekit.pipeline.network import NetworkSource
@@ -85,9 +86,9 @@ def evaluate(
     data: Path,
     *,
     lr: Path | None,
+    names: Sequence[str] | None,
     scale: int | None,
-    channels: Channels,
-    border: int | None,
+    protocol: Protocol,
     progress: Progress,
 ) -> Scores:
     """Score a network on folders of images."""
@@ -95,7 +96,7 @@ def evaluate(
 
     with redirect_stdout(sys.stderr):
         return pipeline.evaluate(
-            model, data, lr=lr, scale=scale, channels=channels, border=border, progress=progress
+            model, data, lr=lr, names=names, scale=scale, protocol=protocol, progress=progress
         )
 
 

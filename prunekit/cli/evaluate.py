@@ -19,11 +19,10 @@ from prunekit.cli.models import ModelArgument, NetworkArguments, Weights, networ
 from prunekit.cli.options import Debug, Device, Quiet
 from prunekit.cli.outputs import check_output, write_output
 from prunekit.cli.progress import open_progress
+from prunekit.measure.protocol import PROTOCOLS, Channels, choose_protocol
 
 if TYPE_CHECKING:
     from prunekit.measure.scores import Scores
-
-_NAMES = {"y": "Y of BT.601", "rgb": "RGB"}
 
 
 def evaluate(
@@ -47,13 +46,40 @@ def evaluate(
             min=1, help="Magnification. [default: what the network says]", show_default=False
         ),
     ] = None,
-    luma: Annotated[bool, typer.Option("--y/--rgb", help="Compare luma, or red, green, blue.")] = (
-        True
-    ),
+    names: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Take only this image; may be given several times."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Convention to compare by: {', '.join(PROTOCOLS)}. [default: y]",
+            show_default=False,
+        ),
+    ] = None,
+    luma: Annotated[
+        bool | None,
+        typer.Option(
+            "--y/--rgb",
+            help="Compare luma, or red, green, blue. [default: what the protocol says]",
+            show_default=False,
+        ),
+    ] = None,
     border: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Pixels to cut off every side. [default: the scale]", show_default=False
+            min=0,
+            help="Pixels to cut off every side. [default: what the protocol says, else the scale]",
+            show_default=False,
+        ),
+    ] = None,
+    modcrop: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cut HR to a multiple of this. [default: what the protocol says, else the scale]",
+            show_default=False,
         ),
     ] = None,
     json_file: Annotated[
@@ -68,8 +94,13 @@ def evaluate(
 
     HR is cut at the bottom and right to a multiple of the scale. The output is rounded to 8 bits
     before it is compared; PSNR and SSIM are means over the images.
+
+    Protocols: y (EDSR, RCAN and most), gtmod12 (BasicSR: HR cut to a multiple of 12), rgb, ntire
+    (RGB, border 4), reds4 (RGB, no border), vid4 (Y, no border).
     """
     with exits(debug=debug):
+        channels: Channels | None = None if luma is None else "y" if luma else "rgb"
+        chosen = choose_protocol(protocol, channels=channels, border=border, modcrop=modcrop)
         source = network_source(model, weights=weights, arguments=arguments or [])
         if json_file is not None:
             check_output(json_file, option="--json", inputs=[Path(model)])
@@ -79,9 +110,9 @@ def evaluate(
                 network,
                 data,
                 lr=lr,
+                names=names,
                 scale=scale,
-                channels="y" if luma else "rgb",
-                border=border,
+                protocol=chosen,
                 progress=progress,
             )
         if json_file is not None:
@@ -96,13 +127,9 @@ def evaluate(
 
 
 def _print_scores(scores: Scores) -> None:
-    protocol, scale = scores.protocol, scores.scale
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"x{scale}, {_NAMES[protocol.channels]}, border {protocol.border_at(scale)}",
-    )
+    table = Table(box=box.SIMPLE_HEAD, title=f"x{scores.scale}, {scores.protocol}")
     table.add_column("image", overflow="fold")
-    for heading in ("PSNR (dB)", "SSIM", "seconds"):
+    for heading in (f"{scores.protocol.label} (dB)", "SSIM", "seconds"):
         table.add_column(heading, justify="right")
     for image in scores.images:
         table.add_row(Text(image.name), *_cells(image.psnr, image.ssim, image.seconds))

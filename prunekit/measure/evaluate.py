@@ -83,11 +83,11 @@ def _score(
         scale = pair.scale
         if take is not None:
             take(pair.name, sr)
-        progress.advance(psnr=images[-1].psnr, ssim=images[-1].ssim)
+        progress.advance(**{protocol.key: images[-1].psnr}, ssim=images[-1].ssim)
     if not images:
         message = "the mean over no image is asked for; give at least one pair"
         raise ValueError(message)
-    return Scores(protocol, scale, tuple(images))
+    return Scores(protocol.at(scale), scale, tuple(images))
 
 
 def _super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:

@@ -24,7 +24,7 @@ class ImageScore:
 class Scores:
     """The figures of a set of images, and how they were compared."""
 
-    protocol: Protocol
+    protocol: Protocol  # with border and crop in pixels
     scale: int
     images: tuple[ImageScore, ...]  # in the order of the pairs
 

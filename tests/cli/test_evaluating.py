@@ -10,7 +10,9 @@ import pytest
 from safetensors.torch import save_file
 
 import prunekit
+from prunekit import PrunekitError
 from prunekit.cli import main
+from prunekit.measure.protocol import Protocol
 from prunekit.nets import create
 
 FACTORY = """
@@ -127,6 +129,16 @@ def test_built_in_networks_with_weights_and_without(here, capsys):
         (["enlargers:Repeat", "--data", "hr", "--device", "cuda:99"], "there is none"),
         (["torch.nn:Identity", "--data", "hr"], "does not tell its scale"),
         (["edsr_x2_compact", "--data", "hr", "--scale", "0"], "--scale"),
+        (["edsr_x2_compact", "--data", "hr", "--protocol", "red4"], "did you mean 'reds4'"),
+        (
+            ["edsr_x2_compact", "--data", "hr", "--protocol", "y", "--rgb"],
+            "protocol 'y' contradicts channels 'rgb'; leave one of both out",
+        ),
+        (
+            ["enlargers:Repeat", "--data", "hr", "--scale", "5", "--protocol", "gtmod12"],
+            "modcrop is 12, which is no multiple of the scale 5",
+        ),
+        (["edsr_x2_compact", "--data", "hr", "--names", "birt"], "did you mean 'bird'"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, why, capsys):
@@ -143,8 +155,41 @@ def test_a_missing_partner_and_a_corrupt_image_are_told(here, capsys):
     assert "bird.png cannot be read" in errors(capsys)
 
 
+def run_and_read(*command):
+    assert main(["evaluate", *command, "-q", "--json", "out.json"]) == 0
+    with open("out.json") as file:  # noqa: PTH123
+        return json.load(file)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_protocol_is_named_and_its_parts_are_stated_otherwise(capsys):
+    command = ["enlargers:Repeat", "--data", "hr", "--protocol"]
+    told = run_and_read(*command, "reds4")
+    assert (told["convention"]["channels"], told["convention"]["border"]) == ("RGB", 0)
+    assert "x2, RGB, border 0, modcrop 2" in capsys.readouterr().out
+    told = run_and_read(*command, "gtmod12")  # 24x33 becomes 24x24
+    assert (told["convention"]["border"], told["convention"]["modcrop"]) == (2, 12)
+    out = capsys.readouterr().out
+    assert "Y of BT.601, border 2, modcrop 12" in out
+    assert "PSNR-Y (dB)" in out
+    told = run_and_read(*command, "ntire", "--y", "--border", "1", "--modcrop", "8")
+    found = [told["convention"][key] for key in ("channels", "border", "modcrop")]
+    assert found == ["Y of BT.601 (16 to 235), not rounded", 1, 8]
+
+
+@pytest.mark.usefixtures("here")
+def test_only_some_images_are_taken():
+    told = run_and_read("enlargers:Repeat", "--data", "hr", "--names", "bird")
+    assert [image["name"] for image in told["images"]] == ["bird"]
+
+
 @pytest.mark.usefixtures("here")
 def test_from_python():
+    own = Protocol("rgb", border=4, modcrop=8)
+    scores = prunekit.evaluate(create("edsr_x2_compact"), "hr", protocol=own, names=["baby"])
+    assert scores.protocol == own
+    with pytest.raises(PrunekitError, match="a protocol of one's own says all"):
+        prunekit.evaluate(create("edsr_x2_compact"), "hr", protocol=own, border=1)
     scores = prunekit.evaluate(create("edsr_x2_compact"), "hr", channels="rgb", border=4)
     assert (scores.protocol.channels, scores.protocol.border) == ("rgb", 4)
     assert [image.name for image in scores.images] == ["baby", "bird"]

@@ -49,7 +49,7 @@ def test_a_perfect_network_is_without_error(scale):
     scores, outputs = evaluated(Nearest(scale), pairs)
     assert scores.psnr == math.inf
     assert scores.ssim == pytest.approx(1.0)
-    assert (scores.protocol, scores.scale) == (PROTOCOLS["y"], scale)
+    assert (scores.protocol, scores.scale) == (PROTOCOLS["y"].at(scale), scale)
     assert [image.name for image in scores.images] == list(outputs) == ["pair", "other"]
     for each in pairs:
         assert outputs[each.name].dtype == np.uint8
