@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["ImageScore", "Scores"]
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from prunekit.measure.protocol import Protocol
@@ -27,18 +27,11 @@ class Scores:
     protocol: Protocol  # with border and crop in pixels
     scale: int
     images: tuple[ImageScore, ...]  # in the order of the pairs
+    psnr: float = field(init=False)  # dB; mean over the images, as all three
+    ssim: float = field(init=False)
+    seconds: float = field(init=False)
 
-    @property
-    def psnr(self) -> float:
-        """Mean over the images, in dB."""
-        return fmean(image.psnr for image in self.images)
-
-    @property
-    def ssim(self) -> float:
-        """Mean over the images."""
-        return fmean(image.ssim for image in self.images)
-
-    @property
-    def seconds(self) -> float:
-        """Mean over the images."""
-        return fmean(image.seconds for image in self.images)
+    def __post_init__(self) -> None:
+        for figure in ("psnr", "ssim", "seconds"):
+            mean = fmean(getattr(image, figure) for image in self.images)
+            object.__setattr__(self, figure, mean)

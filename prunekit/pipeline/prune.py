@@ -247,8 +247,10 @@ def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> 
     validation = None
     if section.validate_every is not None:
         assert images.held_out is not None  # a recipe that looks at images says at which
+        assert job.graph.scale is not None  # else there were none
         samples = None if folder is None else folder / "samples"
-        validation = Validation(images.held_out, _border(job), samples)
+        protocol = job.recipe.protocol.at(job.graph.scale)
+        validation = Validation(images.held_out, protocol, samples)
     if section.tensorboard and folder is None:
         message = (
             "train.tensorboard needs a folder to write to; name a work_folder, or leave it out"
@@ -259,13 +261,6 @@ def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> 
     )
 
 
-def _border(job: _Job) -> int:
-    """Pixels cut off every side before images are compared."""
-    section = job.recipe.evaluate
-    stated = section.border if section else None
-    return (job.graph.scale or 0) if stated is None else stated
-
-
 def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     """Count, time and evaluate whatever the recipe asks for and the network allows."""
     assert done.plan is not None  # a recipe prunes at least once
@@ -273,7 +268,7 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     between = {SLIM_BEFORE: done.before_training} if done.before_training is not None else {}
     networks = {DENSE: job.dense, **between, SLIM: done.model}
     found = Findings(job.graph, done.plan, done.verifications, done.curves, skipped=images.skipped)
-    scale, section = job.graph.scale, job.recipe.evaluate
+    recipe, scale, section = job.recipe, job.graph.scale, job.recipe.evaluate
     latency = section.latency if section else None
     if scale is not None and _takes_images(job):
         size = latency.output_size if latency else _OUTPUT_SIZE
@@ -289,7 +284,7 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     evaluations = stages.evaluate_all(
         networks,
         images.held_out,
-        border=_border(job),
+        protocol=recipe.protocol,
         progress=job.journal,
     )
     return replace(found, evaluations=evaluations, pairs=images.held_out)
@@ -345,7 +340,14 @@ def _load_images(job: _Job) -> _Images:
         Window(train.frames, train.target) if train and train.frames else None,
         None
         if held_out is None
-        else stages.load_images(held_out, scale, cache, purpose="held-out", progress=told),
+        else stages.load_images(
+            held_out,
+            scale,
+            cache,
+            modcrop=recipe.protocol.modcrop,
+            purpose="held-out",
+            progress=told,
+        ),
     )
     _check_held_out(images)
     return images

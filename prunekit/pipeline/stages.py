@@ -157,17 +157,24 @@ def _rebuild(
 
 
 def load_images(
-    section: ImagesSection, scale: int, cache: CacheSection, *, purpose: str, progress: Progress
+    section: ImagesSection,
+    scale: int,
+    cache: CacheSection,
+    *,
+    modcrop: int | None,
+    purpose: str,
+    progress: Progress,
 ) -> Pairs[ImagePair]:
     """Read the images of a section of a recipe, or every frame of its clips.
 
-    Those of 16 bits are kept for training and rounded to 8 for evaluation.
+    Those of 16 bits are kept for training and rounded to 8 for evaluation. `modcrop` is that of
+    the section, or that of the protocol.
     """
     return load_pairs(
         _source(section),
         scale,
         purpose=purpose,
-        modcrop=section.modcrop,
+        modcrop=modcrop,
         alpha=section.alpha,
         deep=isinstance(section, TrainImagesSection),
         skip_unreadable=section.skip_unreadable,
@@ -181,7 +188,9 @@ def load_training(
 ) -> TrainingPairs:
     """Read what to train on: whole clips if the section asks for several frames, else images."""
     if section.frames is None:
-        return load_images(section, scale, cache, purpose="training", progress=progress)
+        return load_images(
+            section, scale, cache, modcrop=section.modcrop, purpose="training", progress=progress
+        )
     source = _source(section)
     assert isinstance(source, Clips)  # frames are of clips
     return load_clips(
@@ -245,11 +254,10 @@ def evaluate_all(
     models: Mapping[str, nn.Module],
     pairs: Sequence[ImagePair],
     *,
-    border: int,
+    protocol: Protocol,
     progress: Progress,
 ) -> dict[str, Evaluation]:
     """Score networks and bicubic on held-out images."""
-    protocol = Protocol("y", border)
     found = {}
     for name, model in {**models, BICUBIC: None}.items():
         outputs: dict[str, Image] = {}

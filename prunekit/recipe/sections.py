@@ -20,6 +20,7 @@ __all__ = [
     "TrainSection",
 ]
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,6 +35,9 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+
+from prunekit.errors import MeasureError
+from prunekit.measure.protocol import Channels, Protocol, ProtocolName, choose_protocol
 
 
 def _whole(value: object) -> object:
@@ -512,15 +516,50 @@ class LatencySection(Section):
 
 
 class EvaluateSection(Section):
-    """Measure quality on the held-out images."""
+    """Measure quality on the held-out images; `train.validate_every` compares them likewise."""
 
+    protocol: ProtocolName | None = Field(
+        default=None,
+        description=(
+            "How images are compared, by name: `y` (Y of BT.601, the scale as border), `rgb`, "
+            "`gtmod12` (BasicSR: Y, HR cut to a multiple of 12), `ntire` (RGB, border 4), `reds4` "
+            "(RGB, no border) or `vid4` (Y, no border). `y` if not given."
+        ),
+    )
+    channels: Channels | None = Field(
+        default=None, description="Compare Y or RGB, whatever the protocol says."
+    )
     border: Whole | None = Field(
-        default=None, description="Pixels left out along each edge. The scale if not given."
+        default=None,
+        description="Pixels left out along each edge. What the protocol says if not given.",
+    )
+    modcrop: Count | None = Field(
+        default=None,
+        description=(
+            "Cut the high-resolution images to a multiple of so many pixels. What the protocol "
+            "says if not given, else `data.evaluate.modcrop`, else the scale."
+        ),
     )
     latency: LatencySection | None = Field(
         default=None,
         description="Measure latency as well; `{}` takes the defaults. Off if not given.",
     )
+
+    @property
+    def compared(self) -> Protocol:
+        """How images are compared, as far as this section says."""
+        return choose_protocol(
+            self.protocol, channels=self.channels, border=self.border, modcrop=self.modcrop
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluateSection:
+        try:
+            _ = self.compared
+        except MeasureError as error:
+            message = f"cannot be: {error}"
+            raise ValueError(message) from error
+        return self
 
 
 class ReportSection(Section):
@@ -589,6 +628,15 @@ class Recipe(Section):
         sections = (("prune", self.prune), ("train", self.train))
         return tuple(Stage.model_validate({k: s}) for k, s in sections if s is not None)
 
+    @property
+    def protocol(self) -> Protocol:
+        """How held-out images are compared, with the crop of `data.evaluate` where it has one."""
+        stated = choose_protocol() if self.evaluate is None else self.evaluate.compared
+        images = self.data.evaluate if self.data else None
+        if stated.modcrop is not None or images is None:
+            return stated
+        return replace(stated, modcrop=images.modcrop)
+
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         if self.stages is not None and (self.prune is not None or self.train is not None):
@@ -611,4 +659,23 @@ class Recipe(Section):
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
             raise ValueError(message)
+        self._check_crop()
         return self
+
+    def _check_crop(self) -> None:
+        """Refuse two crops of the held-out images, and one that the scale does not divide."""
+        crop = self.protocol.modcrop
+        images = self.data.evaluate if self.data else None
+        if images is not None and images.modcrop not in (None, crop):
+            message = (
+                f"cuts the images of 'data.evaluate' to a multiple of {images.modcrop}, and to one "
+                f"of {crop} by 'evaluate'; keep one 'modcrop'"
+            )
+            raise ValueError(message)
+        scale = self.model.scale if self.model else None
+        if images is not None and crop is not None and scale is not None and crop % scale:
+            message = (
+                f"has images to evaluate on cut to a multiple of {crop}, which is none of "
+                f"'model.scale' {scale}; take {scale * -(-crop // scale)} as 'modcrop'"
+            )
+            raise ValueError(message)

@@ -13,10 +13,8 @@ __all__ = [
     "Entry",
     "FrozenRow",
     "GroupRow",
-    "ImageQuality",
     "Picture",
     "Preview",
-    "Quality",
     "Report",
 ]
 
@@ -26,6 +24,8 @@ from dataclasses import dataclass, field
 from prunekit.data.image import Image
 from prunekit.measure.counters import CounterResult
 from prunekit.measure.latency import Latency
+from prunekit.measure.protocol import Protocol
+from prunekit.measure.scores import Scores
 from prunekit.surgery.verify import Verification
 from prunekit.train.curve import TrainingCurve
 
@@ -37,25 +37,6 @@ HR = "HR"
 
 
 @dataclass(frozen=True)
-class ImageQuality:
-    """The figures of one image."""
-
-    name: str
-    psnr_y: float  # dB; infinite for an image without error
-    ssim_y: float
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The means over images, on Y of BT.601 of 8-bit images."""
-
-    psnr_y: float  # dB
-    ssim_y: float
-    border: int  # pixels cut off every side before comparing
-    images: tuple[ImageQuality, ...]
-
-
-@dataclass(frozen=True)
 class Entry:
     """One line of the main table: a network, or bicubic interpolation."""
 
@@ -63,7 +44,7 @@ class Entry:
     params: int | None = None
     macs: int | None = None  # at the output size that the convention states
     latency: Latency | None = None
-    quality: Quality | None = None
+    quality: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +84,7 @@ class Picture:
 
     name: str  # "HR", or the name of an entry
     pixels: Image = field(repr=False)
-    psnr_y: float | None  # dB over the crop, no border; None for HR itself; infinite if equal
+    psnr: float | None  # dB over the crop, no border; None for HR itself; infinite if equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +128,16 @@ class Report:
     environment: Mapping[str, object] = field(default_factory=dict)  # plain JSON values
     recipe: str = ""  # resolved, YAML
     notes: tuple[str, ...] = ()  # what is left out, and doubts
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """How the entries were compared with HR; None if no entry was."""
+        return next((entry.quality.protocol for entry in self.entries if entry.quality), None)
+
+    @property
+    def psnr_label(self) -> str:
+        """What the PSNR of the entries is called, such as `PSNR-Y`."""
+        return self.protocol.label if self.protocol else "PSNR"
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that name, if there is one."""

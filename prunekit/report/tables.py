@@ -18,9 +18,11 @@ __all__ = [
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from prunekit.report.content import CrossCheck, GroupRow, ImageQuality, Report
+from prunekit.measure.scores import ImageScore
+from prunekit.report.content import CrossCheck, GroupRow, Report
 from prunekit.report.figures import decibel, duration, number, shape, times
 from prunekit.report.table import Bar, Cell, Column, Table
+from prunekit.train.curve import TrainingCurve
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -46,25 +48,25 @@ def crop_table(report: Report) -> Table | None:
         picture.name
         for crop in report.crops
         for picture in crop.pictures
-        if picture.psnr_y is not None
+        if picture.psnr is not None
     )
     if not names:
         return None
     rows = []
     for crop in report.crops:
-        figures = {picture.name: picture.psnr_y for picture in crop.pictures}
+        figures = {picture.name: picture.psnr for picture in crop.pictures}
         place = Cell(f"{crop.size}x{crop.size} at ({crop.left}, {crop.top})")
         rows.append((Cell(crop.image), place, *(Cell(decibel(figures.get(n))) for n in names)))
     return Table(
         "Crops",
-        "PSNR-Y of the crops in dB",
+        f"{report.psnr_label} of the crops in dB",
         (Column("image", "name"), Column("pixels", "text"), *(Column(name) for name in names)),
         tuple(rows),
     )
 
 
 def image_table(report: Report) -> Table | None:
-    """Return PSNR-Y of every image under every entry, with SSIM beside it."""
+    """Return the PSNR of every image under every entry, with SSIM beside it."""
     entries = [entry for entry in report.entries if entry.quality and entry.quality.images]
     scores = [_by_name(entry.quality.images) for entry in entries if entry.quality]
     names = dict.fromkeys(name for figures in scores for name in figures)
@@ -72,7 +74,7 @@ def image_table(report: Report) -> Table | None:
         return None
     return Table(
         "Image by image",
-        "PSNR-Y in dB of every image, with SSIM",
+        f"{report.psnr_label} in dB of every image, with SSIM ({report.protocol})",
         (Column("image", "name"), *(Column(entry.name) for entry in entries)),
         tuple(
             (Cell(name), *(_score_cell(figures.get(name)) for figures in scores)) for name in names
@@ -147,10 +149,15 @@ def training_table(report: Report) -> Table | None:
     """Return what every training did, in figures."""
     if not report.training:
         return None
-    headings = ("steps", "batch", "LR patch", "images", "first loss", "last loss", "time")
+    headings = ["steps", "batch", "LR patch", "images", "first loss", "last loss", "time"]
+    caption = "What every training saw, and its loss at the first and the last point of the curve"
+    looked = next((c.protocol for c in report.training if c.validation and c.protocol), None)
+    if looked is not None:
+        headings.append(f"{looked.label} (dB)")
+        caption += f"; at its last look at held-out images {looked.label} ({looked}), and the best"
     return Table(
         "Fine-tuning",
-        "What every training saw, and its loss at the first and the last point of the curve",
+        caption,
         (Column("stage", "text"), *(Column(heading) for heading in headings)),
         tuple(
             (
@@ -162,10 +169,20 @@ def training_table(report: Report) -> Table | None:
                 Cell(f"{curve.loss[0]:.4g}" if curve.loss else ""),
                 Cell(f"{curve.loss[-1]:.4g}" if curve.loss else ""),
                 Cell(duration(curve.seconds)),
+                *((_look_cell(curve),) if looked is not None else ()),
             )
             for curve in report.training
         ),
     )
+
+
+def _look_cell(curve: TrainingCurve) -> Cell:
+    """Show what the last look found, and the best one if that is another."""
+    if not curve.validation:
+        return Cell()
+    last, best = curve.validation[-1], max(curve.validation, key=lambda point: point.psnr)
+    note = f"{decibel(best.psnr)} at step {best.step:,}" if best.psnr > last.psnr else ""
+    return Cell(decibel(last.psnr), note=note)
 
 
 def cross_check_table(report: Report) -> Table | None:
@@ -226,12 +243,12 @@ def _facts(
     return Table(title, caption, (Column("what", "text"), Column("value", kind)), cells)
 
 
-def _by_name(images: Sequence[ImageQuality]) -> dict[str, ImageQuality]:
+def _by_name(images: Sequence[ImageScore]) -> dict[str, ImageScore]:
     return {image.name: image for image in images}
 
 
-def _score_cell(image: ImageQuality | None) -> Cell:
-    return Cell() if image is None else Cell(decibel(image.psnr_y), note=number(image.ssim_y, 4))
+def _score_cell(image: ImageScore | None) -> Cell:
+    return Cell() if image is None else Cell(decibel(image.psnr), note=number(image.ssim, 4))
 
 
 def _group_row(group: GroupRow, widest: int) -> tuple[Cell, ...]:

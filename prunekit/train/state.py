@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.errors import TrainError
 from prunekit.graph import fingerprint
+from prunekit.measure.protocol import Protocol
 from prunekit.train.checkpoint import Checkpoint
 from prunekit.train.curve import CurveRecorder
 from prunekit.train.options import TrainOptions
@@ -37,6 +38,8 @@ class Identity:
     """A checksum of all images."""
     seed: int
     processes: int
+    protocol: Protocol | None = None
+    """How held-out images are compared, by which the best checkpoint is chosen."""
 
     @staticmethod
     def of(
@@ -46,6 +49,7 @@ class Identity:
         *,
         seed: int,
         processes: int,
+        protocol: Protocol | None = None,
     ) -> Identity:
         """Of a training that is about to begin, of a network and perhaps a teacher."""
         images = 0
@@ -62,7 +66,8 @@ class Identity:
             for tensor in _state_of(network).values():
                 content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 weights = zlib.crc32(content.numpy().data, weights)
-        return Identity(settings, fingerprint(networks[0]), weights, images, seed, processes)
+        code = fingerprint(networks[0])
+        return Identity(settings, code, weights, images, seed, processes, protocol)
 
     def check(self, found: Mapping[str, Any]) -> None:
         """Raise `TrainError` if a checkpoint is of another training."""
@@ -71,7 +76,7 @@ class Identity:
         other = [name for name, value in mine["settings"].items() if settings.get(name) != value]
         other += [
             name
-            for name in ("network", "weights", "images", "seed")
+            for name in ("network", "weights", "images", "seed", "protocol")
             if found.get(name) != mine[name]
         ]
         if found.get("processes") != self.processes:

@@ -25,20 +25,20 @@ class Validation:
     """What is looked at; the images are shared out to the processes."""
 
     pairs: Sequence[ImagePair]
-    border: int
-    """Pixels cut off every side before comparing."""
+    protocol: Protocol
+    """How they are compared."""
     samples: Path | None = None
     """Folder that what the network makes of the images is written to, a folder a look."""
 
     def run(self, model: nn.Module, step: int, processes: Processes) -> float:
-        """Mean PSNR-Y in dB over all images, the same in every process."""
+        """Mean PSNR in dB over all images, the same in every process."""
         mine = self.pairs[processes.index :: processes.count]
         scores: list[tuple[int, float]] = []
         if mine:
             found = evaluate(
                 model,
                 mine,
-                Protocol("y", self.border),
+                self.protocol,
                 progress=Silent(),
                 take=lambda name, sr: self._write(step, name, sr),
             )

@@ -6,6 +6,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from prunekit.data.pairs import ImagePair
+from prunekit.measure.protocol import Protocol
 from prunekit.train.processes import Processes
 from prunekit.train.validate import Validation
 
@@ -13,7 +14,7 @@ from prunekit.train.validate import Validation
 def test_what_becomes_of_frames_of_clips_is_kept_in_folders_of_them(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     pairs = [ImagePair(name, pixels, pixels) for name in ("walk/1", "walk/2", "still")]
-    Validation(pairs, border=1, samples=tmp_path).run(
+    Validation(pairs, Protocol("y", 1), tmp_path).run(
         nn.Identity(), 5, Processes(Accelerator(cpu=True))
     )
     for name in ("walk/1", "walk/2", "still"):
