@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from prunekit.graph import ChannelGraph
+    from prunekit.measure.feed import Feed
     from prunekit.measure.protocol import Protocol
     from prunekit.measure.scores import Scores
     from prunekit.pipeline import Preview, RunResult
@@ -87,17 +88,20 @@ def evaluate(
     *,
     lr: Path | None,
     names: Sequence[str] | None,
+    clips: bool,
     scale: int | None,
     protocol: Protocol,
+    feed: Feed | None,
     progress: Progress,
 ) -> Scores:
-    """Score a network on folders of images."""
-    from prunekit import pipeline
+    """Score a network on folders of images or clips."""
+    from prunekit.data.sources import Clips, Folder
+    from prunekit.pipeline.evaluate import evaluate_source
 
+    kind = Clips if clips else Folder
+    source = kind(data, None if names is None else tuple(names), lr)
     with redirect_stdout(sys.stderr):
-        return pipeline.evaluate(
-            model, data, lr=lr, names=names, scale=scale, protocol=protocol, progress=progress
-        )
+        return evaluate_source(model, source, protocol, scale=scale, feed=feed, progress=progress)
 
 
 def scores_json(scores: Scores, model: nn.Module, /, **told: object) -> str:

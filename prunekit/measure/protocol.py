@@ -85,18 +85,18 @@ _CHANNELS: tuple[Channels, ...] = ("y", "rgb")
 
 
 def choose_protocol(
-    name: str | None = None,
+    name: str | Protocol | None = None,
     *,
     channels: Channels | None = None,
     border: int | None = None,
     modcrop: int | None = None,
 ) -> Protocol:
-    """Take the protocol of a name, `y` unless given, with what is stated otherwise.
+    """Take a protocol or that of a name, `y` unless given, with what is stated otherwise.
 
     Raises `MeasureError` for what there is not, and for the names `y` and `rgb` beside the other
     channels.
     """
-    if name is not None and name not in PROTOCOLS:
+    if isinstance(name, str) and name not in PROTOCOLS:
         message = f"there is no protocol '{name}'{did_you_mean(name, PROTOCOLS)}"
         raise MeasureError(message)
     if channels is not None and channels not in _CHANNELS:
@@ -109,7 +109,7 @@ def choose_protocol(
         if size is not None and size < least:
             message = f"{what} {size} is no size; name {least} or more pixels"
             raise MeasureError(message)
-    base = PROTOCOLS[name or "y"]
+    base = name if isinstance(name, Protocol) else PROTOCOLS[name or "y"]
     return Protocol(
         channels=base.channels if channels is None else channels,
         border=base.border if border is None else border,

@@ -80,6 +80,7 @@ def test_what_is_stated_otherwise_comes_before_the_name():
     assert choose_protocol("ntire", border=0, channels="y") == Protocol("y", 0)
     assert choose_protocol("gtmod12", modcrop=8) == Protocol("y", None, 8)
     assert choose_protocol(channels="rgb", border=6) == Protocol("rgb", 6)
+    assert choose_protocol(Protocol("y", 3, 8), border=1) == Protocol("y", 1, 8)
     assert choose_protocol("rgb", channels="rgb") == Protocol("rgb", None)
 
 
