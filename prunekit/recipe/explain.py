@@ -41,11 +41,12 @@ def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Recip
 
     Unknown keys go first: a key misspelt is also a key missing.
     """
-    faults = _innermost(error.errors(include_url=False))
+    shape = _Shape(model)
+    faults = _innermost([shape.written(fault) for fault in error.errors(include_url=False)])
     first = min(faults, key=lambda fault: _rank(fault, node))
     path = _path(first)
     place = place_of(node, path) if path else replace(node.place, line=None)
-    sentence = f"{place}: {_sentence(first, path, node, _Shape(model))}"
+    sentence = f"{place}: {_sentence(first, path, node, shape)}"
     more = len({_path(fault) for fault in faults}) - 1
     if more:
         sentence += f" (and {more} more {'problem' if more == 1 else 'problems'})"
@@ -66,7 +67,26 @@ class _Shape:
         return schema
 
     def keys(self, path: Sequence[str | int]) -> list[str]:
-        return list(self.at(path).get("properties", {}))
+        return _keys(self.at(path))
+
+    def written(self, fault: ErrorDetails) -> ErrorDetails:
+        """Return a fault at the path that the user wrote.
+
+        Where a schema has a choice, pydantic puts the name of an arm into the path; and behind a
+        key that a mapping does not allow `[key]`.
+        """
+        path: list[str | int] = []
+        schema = self._resolved(self._root)
+        for part in fault["loc"]:
+            arms = _arms(schema)
+            if arms:
+                schema = next((arm for arm in arms if arm.get("type") == "object"), {})
+            elif part == "[key]":
+                return {**fault, "loc": tuple(path), "type": "extra_forbidden"}
+            else:
+                path.append(part)
+                schema = self._resolved(_step(schema, part))
+        return {**fault, "loc": tuple(path)}
 
     def homes(self, key: str) -> list[str]:
         """Return the sections that know a key, the outermost first."""
@@ -86,17 +106,33 @@ class _Shape:
             name = schema["$ref"].rsplit("/", 1)[-1]
             described = {key: value for key, value in schema.items() if key != "$ref"}
             return {**self._resolved(self._root["$defs"][name]), **described}
-        arms = [arm for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
-        if len(arms) == 1:
-            outer = {key: value for key, value in schema.items() if key != "anyOf"}
-            return {**self._resolved(arms[0]), **outer}
-        return schema
+        arms = [self._resolved(arm) for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
+        if not arms:
+            return schema
+        outer = {key: value for key, value in schema.items() if key != "anyOf"}
+        return {**(arms[0] if len(arms) == 1 else {"anyOf": arms}), **outer}
+
+
+def _arms(schema: Schema) -> list[Schema]:
+    """Return the schemas that a value can choose from; none where there is no choice."""
+    arms: list[Schema] = schema.get("anyOf", [])
+    return arms
+
+
+def _keys(schema: Schema) -> list[str]:
+    """Return the keys of a section, or of a mapping that allows only some."""
+    found = [key for arm in _arms(schema) for key in _keys(arm)]
+    return found or list(schema.get("properties", schema.get("propertyNames", {}).get("enum", ())))
 
 
 def _step(schema: Schema, part: str | int) -> Schema:
+    for arm in _arms(schema):
+        if arm.get("type") == ("object" if isinstance(part, str) else "array"):
+            return _step(arm, part)
     if isinstance(part, str):
-        found: Schema = schema.get("properties", {}).get(part, {})
-        return found
+        others = schema.get("additionalProperties")
+        found: Schema = schema.get("properties", {}).get(part, others or {})
+        return found if isinstance(found, dict) else {}
     items: list[Schema] = schema.get("prefixItems", [])
     rest: Schema = schema.get("items", {})
     return items[part] if part < len(items) else rest
@@ -164,18 +200,25 @@ def _nearest(value: object, schema: Schema) -> str:
 
 
 def _words(schema: Schema) -> list[object]:
+    found = [word for arm in _arms(schema) for word in _words(arm)]
+    if found:
+        return found
     return list(schema.get("enum", [schema["const"]] if "const" in schema else []))
 
 
 def _allowed(schema: Schema) -> str:
     """Describe in words what a JSON schema accepts."""
+    arms = _arms(schema)
+    if arms:
+        return ", or ".join(map(_allowed, arms))
     words = _words(schema)
     if words:
         return ", ".join(shown(word) for word in words)
     kind = schema.get("type")
     if kind == "object":
-        keys = ", ".join(schema.get("properties", ()))
-        return f"a section with {keys}" if keys else "a section"
+        keys = ", ".join(_keys(schema))
+        some = "one or more of " if schema.get("minProperties") else ""
+        return f"a section with {some}{keys}" if keys else "a section"
     if kind == "array":
         return _allowed_list(schema)
     return _allowed_scalar(schema)
