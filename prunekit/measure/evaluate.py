@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Take", "evaluate", "evaluate_bicubic", "super_resolve"]
+__all__ = ["Take", "evaluate", "evaluate_bicubic", "frame_name", "super_resolve"]
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +85,11 @@ def super_resolve(model: nn.Module, lr: Image) -> Image:
     return to_image(infer(model, batch)[0])
 
 
+def frame_name(clip: str, number: int) -> str:
+    """Return what a frame of a clip is called, counted from 0."""
+    return f"{clip}/{number:08d}"
+
+
 def _score(
     enlarge: Callable[[Pair], Iterator[Image]],
     pairs: Sequence[ImagePair] | Sequence[ClipPair],
@@ -136,7 +141,7 @@ def _frames(pair: Pair) -> Iterator[ImagePair]:
         yield pair
         return
     for number, (lr, hr) in enumerate(zip(pair.lr, pair.hr, strict=True)):
-        yield ImagePair(f"{pair.name}/{number:08d}", lr, hr)
+        yield ImagePair(frame_name(pair.name, number), lr, hr)
 
 
 def _compared(sr: Image, pair: ImagePair, protocol: Protocol) -> ImageScore:

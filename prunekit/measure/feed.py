@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PADDINGS", "Feed", "Padding", "Target", "choose_feed", "window"]
+__all__ = ["PADDINGS", "Feed", "Padding", "TargetFrames", "choose_feed", "window"]
 
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -11,10 +11,10 @@ from prunekit.errors import DataError, MeasureError, did_you_mean
 
 T = TypeVar("T", bound=str)
 
-Target = Literal["all", "centre"]
+TargetFrames = Literal["all", "centre"]
 Padding = Literal["replicate", "reflection", "reflection_circle", "circle"]
 
-TARGETS: tuple[Target, ...] = ("all", "centre")
+TARGETS: tuple[TargetFrames, ...] = ("all", "centre")
 PADDINGS: tuple[Padding, ...] = ("replicate", "reflection", "reflection_circle", "circle")
 """Which frames stand for those beyond the ends of a clip, by the names of BasicSR. A window of 5
 around the first of the frames 0, 1, 2 ... is, in this order, 0 0 0 1 2, 2 1 0 1 2, 4 3 0 1 2 and
@@ -29,7 +29,7 @@ class Feed:
     """None: the whole clip, as REDS4 and Vid4 are evaluated. A number with target `all`: parts of
     at most so many frames that know nothing of each other, which bounds memory and changes the
     figures of a network that looks further; with target `centre` the frames of a window."""
-    target: Target = "all"
+    target: TargetFrames = "all"
     """The network gives back every frame that it is given, or the one in the middle."""
     padding: Padding = "reflection_circle"
     """Of windows at the ends of a clip; BasicSR tests EDVR with this one."""

@@ -16,7 +16,7 @@ from prunekit.data.pairs import ClipPair, Clips, Folder, ImagePair, find_clips, 
 from prunekit.errors import DataError, MeasureError
 from prunekit.measure.environment import environment
 from prunekit.measure.evaluate import evaluate as evaluate_pairs
-from prunekit.measure.feed import Feed, Padding, Target, choose_feed
+from prunekit.measure.feed import Feed, Padding, TargetFrames, choose_feed
 from prunekit.measure.mode import placement
 from prunekit.measure.protocol import Channels, Protocol, ProtocolName, choose_protocol
 from prunekit.measure.scores import ClipScore, ImageScore, Scores
@@ -40,7 +40,7 @@ def evaluate(
     modcrop: int | None = None,
     clips: bool = False,
     frames: int | Literal["whole"] | None = None,
-    target: Target | None = None,
+    target: TargetFrames | None = None,
     padding: Padding | None = None,
     progress: Progress | None = None,
 ) -> Scores:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 __all__ = [
+    "EitherPairs",
     "Evaluation",
     "Pruned",
-    "TrainingPairs",
     "count",
     "count_otherwise",
     "evaluate_all",
-    "load_images",
+    "load_held_out",
     "load_training",
+    "pictures",
     "prune",
     "read_graph",
     "time_all",
     "train",
 ]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,8 @@ from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
-from prunekit.measure.evaluate import evaluate, evaluate_bicubic
+from prunekit.measure.evaluate import evaluate, evaluate_bicubic, frame_name
+from prunekit.measure.feed import Feed
 from prunekit.measure.latency import Latency, measure_latency
 from prunekit.measure.protocol import Protocol
 from prunekit.measure.scores import Scores
@@ -50,6 +52,7 @@ from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
+    HeldOutSection,
     ImagesSection,
     LatencySection,
     PruneSection,
@@ -62,7 +65,7 @@ from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
 from prunekit.train.options import Distill, TrainOptions
 
-TrainingPairs = Pairs[ImagePair] | Pairs[ClipPair]
+EitherPairs = Pairs[ImagePair] | Pairs[ClipPair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +83,7 @@ class Evaluation:
 
     scores: Scores
     outputs: tuple[Image, ...]
-    """8-bit, in the order of the pairs."""
+    """8-bit, of the images that are shown, in their order."""
 
 
 def read_graph(
@@ -156,22 +159,64 @@ def _rebuild(
     return Pruned(plan, slim, verification)
 
 
-def load_images(
-    section: ImagesSection,
+def load_training(
+    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
+) -> EitherPairs:
+    """Read what to train on: whole clips if the section asks for several frames, else images.
+
+    Those of 16 bits are kept.
+    """
+    return _load(
+        section,
+        scale,
+        cache,
+        whole=section.frames is not None,
+        modcrop=section.modcrop,
+        purpose="training",
+        progress=progress,
+    )
+
+
+def load_held_out(
+    section: HeldOutSection,
     scale: int,
     cache: CacheSection,
     *,
     modcrop: int | None,
+    progress: Progress,
+) -> EitherPairs:
+    """Read what to evaluate on: whole clips if the network is fed with them, else images.
+
+    Those of 16 bits are rounded to 8; `modcrop` is that of the protocol.
+    """
+    return _load(
+        section,
+        scale,
+        cache,
+        whole=section.feed is not None,
+        modcrop=modcrop,
+        purpose="held-out",
+        progress=progress,
+    )
+
+
+def _load(
+    section: ImagesSection,
+    scale: int,
+    cache: CacheSection,
+    *,
+    whole: bool,
+    modcrop: int | None,
     purpose: str,
     progress: Progress,
-) -> Pairs[ImagePair]:
-    """Read the images of a section of a recipe, or every frame of its clips.
-
-    Those of 16 bits are kept for training and rounded to 8 for evaluation. `modcrop` is that of
-    the section, or that of the protocol.
-    """
-    return load_pairs(
-        _source(section),
+) -> EitherPairs:
+    source = _source(section)
+    load: Callable[..., EitherPairs] = load_pairs
+    if whole:
+        assert isinstance(source, Clips)  # frames are of clips
+        load = load_clips
+    return load(
+        source,
         scale,
         purpose=purpose,
         modcrop=modcrop,
@@ -183,27 +228,17 @@ def load_images(
     )
 
 
-def load_training(
-    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
-) -> TrainingPairs:
-    """Read what to train on: whole clips if the section asks for several frames, else images."""
-    if section.frames is None:
-        return load_images(
-            section, scale, cache, modcrop=section.modcrop, purpose="training", progress=progress
-        )
-    source = _source(section)
-    assert isinstance(source, Clips)  # frames are of clips
-    return load_clips(
-        source,
-        scale,
-        purpose="training",
-        modcrop=section.modcrop,
-        alpha=section.alpha,
-        deep=True,
-        skip_unreadable=section.skip_unreadable,
-        cache=_cache(cache) if section.cached else None,
-        progress=progress,
-    )
+def pictures(pairs: EitherPairs) -> Sequence[ImagePair]:
+    """Return images to show: all of them, or the frame in the middle of every clip."""
+    shown: list[ImagePair] = []
+    for pair in pairs:
+        if isinstance(pair, ImagePair):
+            shown.append(pair)
+        else:
+            middle = len(pair.lr) // 2
+            name = frame_name(pair.name, middle)
+            shown.append(ImagePair(name, pair.lr[middle].copy(), pair.hr[middle].copy()))
+    return shown
 
 
 def _source(section: ImagesSection) -> ImageSource:
@@ -223,7 +258,7 @@ def train(
     model: nn.Module,
     teacher: nn.Module,
     section: TrainSection,
-    pairs: TrainingPairs,
+    pairs: EitherPairs,
     session: Session,
     *,
     window: Window | None,
@@ -252,23 +287,43 @@ def train(
 
 def evaluate_all(
     models: Mapping[str, nn.Module],
-    pairs: Sequence[ImagePair],
-    *,
+    pairs: EitherPairs,
     protocol: Protocol,
+    feed: Feed | None,
+    *,
+    shown: Sequence[str],
     progress: Progress,
 ) -> dict[str, Evaluation]:
-    """Score networks and bicubic on held-out images."""
+    """Score networks and bicubic on held-out images or clips.
+
+    What they make of those that are `shown` by name is kept.
+    """
     found = {}
     for name, model in {**models, BICUBIC: None}.items():
-        outputs: dict[str, Image] = {}
+        kept = _Kept(dict.fromkeys(shown))
         if model is None:
-            scores = evaluate_bicubic(pairs, protocol, take=outputs.__setitem__)
+            scores = evaluate_bicubic(pairs, protocol, take=kept.take)
         else:
             scores = evaluate(
-                model, pairs, protocol, progress=progress, name=name, take=outputs.__setitem__
+                model, pairs, protocol, feed=feed, progress=progress, name=name, take=kept.take
             )
-        found[name] = Evaluation(scores, tuple(outputs.values()))
+        found[name] = Evaluation(scores, kept.outputs)
     return found
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Outputs by name, of the names that are in there from the beginning."""
+
+    by_name: dict[str, Image | None]
+
+    def take(self, name: str, output: Image) -> None:
+        if name in self.by_name:
+            self.by_name[name] = output
+
+    @property
+    def outputs(self) -> tuple[Image, ...]:
+        return tuple(output for output in self.by_name.values() if output is not None)
 
 
 def count(

@@ -127,14 +127,10 @@ def _comparison(recipe: Recipe, scores: Scores) -> str:
     given = images is not None and images.lr_folder is not None
     return (
         f"{protocol.label} and SSIM: {channels} of 8-bit images, {protocol.border} pixels cut off "
-        f"every side, mean over {_images(len(scores.images))} that took no part in training; "
+        f"every side, mean over {scores.over}, which took no part in training; "
         f"{'LR as given' if given else 'LR made by bicubic downscaling as in MATLAB'}, HR cut to a "
         f"multiple of {protocol.modcrop} pixels."
     )
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
 
 
 def _groups(found: Findings) -> tuple[GroupRow, ...]:

@@ -228,9 +228,9 @@ def _allowed_list(schema: Schema) -> str:
     if "prefixItems" in schema:
         return f"a list of {len(schema['prefixItems'])}, each {_allowed(schema['prefixItems'][0])}"
     items = _allowed(schema.get("items", {}))
-    return f"a list{' that is not empty' if schema.get('minItems') else ''}" + (
-        f", each {items}" if items else ""
-    )
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
+    size = f" of {least} to {most}" if most else " that is not empty" if least else ""
+    return f"a list{size}" + (f", each {items}" if items else "")
 
 
 def _allowed_scalar(schema: Schema) -> str:

@@ -7,6 +7,7 @@ __all__ = [
     "DataSection",
     "DistillSection",
     "EvaluateSection",
+    "HeldOutSection",
     "ImagesSection",
     "LatencySection",
     "ModelSection",
@@ -37,6 +38,7 @@ from pydantic import (
 )
 
 from prunekit.errors import MeasureError
+from prunekit.measure.feed import Feed, Padding, TargetFrames, choose_feed
 from prunekit.measure.protocol import Channels, Protocol, ProtocolName, choose_protocol
 
 
@@ -156,9 +158,12 @@ class ModelSection(Section):
     scale: Scale | None = Field(
         default=None, description="Magnification. Taken from the network where it tells."
     )
-    input_shape: tuple[Count, Count, Count, Count] = Field(
+    input_shape: Annotated[tuple[Count, ...], Field(min_length=4, max_length=5)] = Field(
         default=(1, 3, 48, 48),
-        description="Batch, channels, height and width of the input to trace with.",
+        description=(
+            "Batch, channels, height and width of the input to trace with; of a network of clips "
+            "batch, frames, channels, height and width."
+        ),
     )
 
     @model_validator(mode="after")
@@ -268,6 +273,51 @@ class TrainImagesSection(ImagesSection):
         return self
 
 
+class HeldOutSection(ImagesSection):
+    """What to evaluate on; images are rounded to 8 bits."""
+
+    frames: Literal["whole"] | Count | None = Field(
+        default=None,
+        description=(
+            "For networks that take clips: `whole` gives them whole `clips`, as REDS4 and Vid4 are "
+            "evaluated; a number gives them parts of at most so many frames that know nothing of "
+            "each other, or with `target: centre` windows of so many. Without it every frame is an "
+            "image by itself."
+        ),
+    )
+    target: TargetFrames | None = Field(
+        default=None,
+        description=(
+            "With `frames`: which of them the network returns, all or the one between. All if not "
+            "given."
+        ),
+    )
+    padding: Padding | None = Field(
+        default=None,
+        description=(
+            "With `target: centre`: which frames stand for those beyond the ends of a clip, as in "
+            "BasicSR. `reflection_circle` if not given."
+        ),
+    )
+
+    @property
+    def feed(self) -> Feed | None:
+        """How clips are given to the network; None for images."""
+        return choose_feed(self.frames, target=self.target, padding=self.padding)
+
+    @model_validator(mode="after")
+    def _check_frames(self) -> HeldOutSection:
+        try:
+            feed = self.feed
+        except MeasureError as error:
+            message = f"cannot be: {error}"
+            raise ValueError(message) from error
+        if feed is not None and self.clips is None:
+            message = "has 'frames', which are of 'clips'; name these"
+            raise ValueError(message)
+        return self
+
+
 class CacheSection(Section):
     """Where decoded images are kept, so that each is decoded once."""
 
@@ -287,9 +337,8 @@ class DataSection(Section):
     """The images to fine-tune on and to evaluate on."""
 
     train: TrainImagesSection | None = Field(default=None, description="Images to fine-tune on.")
-    evaluate: ImagesSection | None = Field(
-        default=None,
-        description="Held-out images to evaluate on, each frame of `clips` by itself.",
+    evaluate: HeldOutSection | None = Field(
+        default=None, description="Held-out images or clips to evaluate on."
     )
     cache: CacheSection = Field(
         default=CacheSection(), description="Where decoded images are kept between runs."

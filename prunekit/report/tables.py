@@ -18,11 +18,13 @@ __all__ = [
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from prunekit.measure.scores import ImageScore
+from prunekit.measure.scores import ClipScore, ImageScore
 from prunekit.report.content import CrossCheck, GroupRow, Report
 from prunekit.report.figures import decibel, duration, number, shape, times
 from prunekit.report.table import Bar, Cell, Column, Table
 from prunekit.train.curve import TrainingCurve
+
+_Score = ImageScore | ClipScore
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -66,16 +68,18 @@ def crop_table(report: Report) -> Table | None:
 
 
 def image_table(report: Report) -> Table | None:
-    """Return the PSNR of every image under every entry, with SSIM beside it."""
+    """Return the PSNR of every image or clip under every entry, with SSIM beside it."""
     entries = [entry for entry in report.entries if entry.quality and entry.quality.images]
-    scores = [_by_name(entry.quality.images) for entry in entries if entry.quality]
+    qualities = [entry.quality for entry in entries if entry.quality]
+    scores = [_by_name(quality.clips or quality.images) for quality in qualities]
+    what = "clip" if any(quality.clips for quality in qualities) else "image"
     names = dict.fromkeys(name for figures in scores for name in figures)
     if not names:
         return None
     return Table(
-        "Image by image",
-        f"{report.psnr_label} in dB of every image, with SSIM ({report.protocol})",
-        (Column("image", "name"), *(Column(entry.name) for entry in entries)),
+        f"{what.capitalize()} by {what}",
+        f"{report.psnr_label} in dB of every {what}, with SSIM ({report.protocol})",
+        (Column(what, "name"), *(Column(entry.name) for entry in entries)),
         tuple(
             (Cell(name), *(_score_cell(figures.get(name)) for figures in scores)) for name in names
         ),
@@ -243,12 +247,12 @@ def _facts(
     return Table(title, caption, (Column("what", "text"), Column("value", kind)), cells)
 
 
-def _by_name(images: Sequence[ImageScore]) -> dict[str, ImageScore]:
-    return {image.name: image for image in images}
+def _by_name(scores: Sequence[_Score]) -> dict[str, _Score]:
+    return {score.name: score for score in scores}
 
 
-def _score_cell(image: ImageScore | None) -> Cell:
-    return Cell() if image is None else Cell(decibel(image.psnr), note=number(image.ssim, 4))
+def _score_cell(score: _Score | None) -> Cell:
+    return Cell() if score is None else Cell(decibel(score.psnr), note=number(score.ssim, 4))
 
 
 def _group_row(group: GroupRow, widest: int) -> tuple[Cell, ...]:

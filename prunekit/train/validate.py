@@ -7,15 +7,16 @@ __all__ = ["Validation"]
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import PIL.Image
 from torch import nn
 
 from prunekit.data.image import Image
-from prunekit.data.pairs import ImagePair
+from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.measure.evaluate import evaluate
+from prunekit.measure.feed import Feed
 from prunekit.measure.protocol import Protocol
+from prunekit.measure.scores import ImageScore, Scores
 from prunekit.progress import Silent
 from prunekit.train.processes import Processes
 
@@ -24,30 +25,29 @@ from prunekit.train.processes import Processes
 class Validation:
     """What is looked at; the images are shared out to the processes."""
 
-    pairs: Sequence[ImagePair]
+    pairs: Sequence[ImagePair] | Sequence[ClipPair]
     protocol: Protocol
     """How they are compared."""
     samples: Path | None = None
     """Folder that what the network makes of the images is written to, a folder a look."""
+    feed: Feed | None = None
+    """How clips are given to the network; None for images."""
 
     def run(self, model: nn.Module, step: int, processes: Processes) -> float:
-        """Mean PSNR in dB over all images, the same in every process."""
+        """Mean PSNR in dB over all images or clips, the same in every process."""
         mine = self.pairs[processes.index :: processes.count]
-        scores: list[tuple[int, float]] = []
+        images: Sequence[ImageScore] = ()
         if mine:
-            found = evaluate(
+            images = evaluate(
                 model,
                 mine,
                 self.protocol,
+                feed=self.feed,
                 progress=Silent(),
                 take=lambda name, sr: self._write(step, name, sr),
-            )
-            places = range(processes.index, len(self.pairs), processes.count)
-            scores = [
-                (place, image.psnr) for place, image in zip(places, found.images, strict=True)
-            ]
-        together = sorted(score for part in processes.gathered(scores) for score in part)
-        return fmean(psnr for _, psnr in together)
+            ).images
+        together = tuple(score for part in processes.gathered(images) for score in part)
+        return Scores(self.protocol, self.pairs[0].scale, together).psnr
 
     def _write(self, step: int, name: str, sr: Image) -> None:
         if self.samples is not None:
