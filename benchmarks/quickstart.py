@@ -55,8 +55,8 @@ def summary(runs: list[dict]) -> dict[str, object]:
             "params": rows[0]["params"],
             "macs": rows[0]["macs"],
             "latency_ms": spread([row["latency"] and row["latency"]["median_ms"] for row in rows]),
-            "psnr_y": spread([row["quality"]["psnr_y"] for row in rows]),
-            "ssim_y": spread([row["quality"]["ssim_y"] for row in rows]),
+            "psnr_y": spread([row["quality"]["psnr"] for row in rows]),
+            "ssim_y": spread([row["quality"]["ssim"] for row in rows]),
         }
     return table
 

@@ -51,6 +51,7 @@ from prunekit.errors import DataError
 from prunekit.files import write_atomic
 from prunekit.measure.environment import environment
 from prunekit.measure.evaluate import evaluate, evaluate_bicubic
+from prunekit.measure.protocol import PROTOCOLS
 from prunekit.nets import NETWORKS, create
 from prunekit.plan import plan_units
 from prunekit.progress import Silent
@@ -177,8 +178,7 @@ def set5() -> Folder:
 
 def psnr_y(model: nn.Module, pairs: list[ImagePair]) -> float:
     """Mean PSNR-Y in dB."""
-    quality = evaluate(model, pairs, border=pairs[0].scale, progress=Silent()).quality
-    return round(quality.psnr_y, 3)
+    return round(evaluate(model, pairs, PROTOCOLS["y"], progress=Silent()).psnr, 3)
 
 
 def dense_figures(card: Card, scale: int, model: nn.Module, pairs: list[ImagePair]) -> Row:
@@ -187,7 +187,7 @@ def dense_figures(card: Card, scale: int, model: nn.Module, pairs: list[ImagePai
     recorded = card["measured_psnr_ssim_y"][f"x{scale}"]["Set5"][0]
     reference = recorded if published is None else published
     found = psnr_y(model, pairs)
-    bicubic = evaluate_bicubic(pairs, border=scale).quality.psnr_y
+    bicubic = evaluate_bicubic(pairs, PROTOCOLS["y"]).psnr
     return {
         "trained_for": "a GAN loss" if "GAN" in card["note"] else "pixels",
         "params": sum(p.numel() for p in model.parameters()),

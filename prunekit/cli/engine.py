@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from prunekit.graph import ChannelGraph
-    from prunekit.measure.protocol import Channels
+    from prunekit.measure.feed import Feed
+    from prunekit.measure.protocol import Protocol
     from prunekit.measure.scores import Scores
     from prunekit.pipeline import Preview, RunResult
     from prunekit.pipeline.network import NetworkSource
@@ -77,18 +79,21 @@ def evaluate(
     data: Path,
     *,
     lr: Path | None,
+    names: Sequence[str] | None,
+    clips: bool,
     scale: int | None,
-    channels: Channels,
-    border: int | None,
+    protocol: Protocol,
+    feed: Feed | None,
     progress: Progress,
 ) -> Scores:
-    """Score a network on folders of images."""
-    from prunekit import pipeline
+    """Score a network on folders of images or clips."""
+    from prunekit.data.sources import Clips, Folder
+    from prunekit.pipeline.evaluate import evaluate_source
 
+    kind = Clips if clips else Folder
+    source = kind(data, None if names is None else tuple(names), lr)
     with redirect_stdout(sys.stderr):
-        return pipeline.evaluate(
-            model, data, lr=lr, scale=scale, channels=channels, border=border, progress=progress
-        )
+        return evaluate_source(model, source, protocol, scale=scale, feed=feed, progress=progress)
 
 
 def scores_json(scores: Scores, model: nn.Module, /, **told: object) -> str:

@@ -19,17 +19,20 @@ from prunekit.cli.models import ModelArgument, NetworkArguments, Weights, networ
 from prunekit.cli.options import Debug, Device, Quiet
 from prunekit.cli.outputs import check_output, write_output
 from prunekit.cli.progress import open_progress
+from prunekit.errors import RecipeError
+from prunekit.measure.feed import PADDINGS, choose_feed
+from prunekit.measure.protocol import PROTOCOLS, Channels, choose_protocol
 
 if TYPE_CHECKING:
     from prunekit.measure.scores import Scores
-
-_NAMES = {"y": "Y of BT.601", "rgb": "RGB"}
 
 
 def evaluate(
     model: ModelArgument,
     *,
-    data: Annotated[Path, typer.Option(metavar="DIR", help="Folder of HR images.")],
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of HR images, or of clips with --clips.")
+    ],
     lr: Annotated[
         Path | None,
         typer.Option(
@@ -47,13 +50,69 @@ def evaluate(
             min=1, help="Magnification. [default: what the network says]", show_default=False
         ),
     ] = None,
-    luma: Annotated[bool, typer.Option("--y/--rgb", help="Compare luma, or red, green, blue.")] = (
-        True
-    ),
+    names: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Take only this image or clip; may be repeated."),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Convention to compare by: {', '.join(PROTOCOLS)}. [default: y]",
+            show_default=False,
+        ),
+    ] = None,
+    luma: Annotated[
+        bool | None,
+        typer.Option(
+            "--y/--rgb",
+            help="Compare luma, or red, green, blue. [default: what the protocol says]",
+            show_default=False,
+        ),
+    ] = None,
     border: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Pixels to cut off every side. [default: the scale]", show_default=False
+            min=0,
+            help="Pixels to cut off every side. [default: what the protocol says, else the scale]",
+            show_default=False,
+        ),
+    ] = None,
+    modcrop: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Cut HR to a multiple of this. [default: what the protocol says, else the scale]",
+            show_default=False,
+        ),
+    ] = None,
+    clips: Annotated[
+        bool, typer.Option("--clips", help="The folders hold clips, each a folder of frames.")
+    ] = False,
+    frames: Annotated[
+        str | None,
+        typer.Option(
+            metavar="whole|N",
+            help="For networks of video: give them whole clips, or N frames at once. "
+            "[default: every frame is an image by itself]",
+            show_default=False,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|centre",
+            help="With --frames N, which of them the network gives back. [default: all]",
+            show_default=False,
+        ),
+    ] = None,
+    padding: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"With --target centre, what stands beyond the ends: {', '.join(PADDINGS)}. "
+            "[default: reflection_circle]",
+            show_default=False,
         ),
     ] = None,
     json_file: Annotated[
@@ -67,21 +126,33 @@ def evaluate(
     """Super-resolve the images of a folder with MODEL and compare them with the originals.
 
     HR is cut at the bottom and right to a multiple of the scale. The output is rounded to 8 bits
-    before it is compared; PSNR and SSIM are means over the images.
+    before it is compared; PSNR and SSIM are means over the images, or over the frames of each
+    clip and then over the clips.
+
+    Protocols: y (EDSR, RCAN and most), gtmod12 (BasicSR: HR cut to a multiple of 12), rgb, ntire
+    (RGB, border 4), reds4 (RGB, no border), vid4 (Y, no border).
     """
     with exits(debug=debug):
+        channels: Channels | None = None if luma is None else "y" if luma else "rgb"
+        chosen = choose_protocol(protocol, channels=channels, border=border, modcrop=modcrop)
         source = network_source(model, weights=weights, arguments=arguments or [])
         if json_file is not None:
             check_output(json_file, option="--json", inputs=[Path(model)])
+        feed = choose_feed(_number(frames), target=target, padding=padding)
+        if feed is not None and not clips:
+            message = "--frames, --target and --padding are of clips; say --clips as well"
+            raise RecipeError(message)
         with open_progress(quiet=quiet) as progress:
             network = engine.open_network(source, device=device)
             scores = engine.evaluate(
                 network,
                 data,
                 lr=lr,
+                names=names,
+                clips=clips,
                 scale=scale,
-                channels="y" if luma else "rgb",
-                border=border,
+                protocol=chosen,
+                feed=feed,
                 progress=progress,
             )
         if json_file is not None:
@@ -95,20 +166,22 @@ def evaluate(
         _print_scores(scores)
 
 
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
+
+
 def _print_scores(scores: Scores) -> None:
-    protocol, scale = scores.protocol, scores.scale
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=f"x{scale}, {_NAMES[protocol.channels]}, border {protocol.border_at(scale)}",
-    )
-    table.add_column("image", overflow="fold")
-    for heading in ("PSNR (dB)", "SSIM", "seconds"):
+    table = Table(box=box.SIMPLE_HEAD, title=f"x{scores.scale}, {scores.protocol}")
+    table.add_column("clip" if scores.clips else "image", overflow="fold")
+    for heading in (f"{scores.protocol.label} (dB)", "SSIM", "seconds"):
         table.add_column(heading, justify="right")
-    for image in scores.images:
-        table.add_row(Text(image.name), *_cells(image.psnr, image.ssim, image.seconds))
+    for row in scores.clips or scores.images:
+        table.add_row(Text(row.name), *_cells(row.psnr, row.ssim, row.seconds))
     table.add_section()
     table.add_row("mean", *_cells(scores.psnr, scores.ssim, scores.seconds), style="bold")
     Console().print(table)
+    if scores.clips:
+        typer.echo(f"mean over {scores.over}; seconds are those of a frame")
 
 
 def _cells(psnr: float, ssim: float, seconds: float) -> tuple[str, str, str]:

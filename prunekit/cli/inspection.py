@@ -29,7 +29,7 @@ from prunekit.recipe.nodes import Place
 if TYPE_CHECKING:
     from prunekit.graph import ChannelGraph
 
-_SIZES = 4  # batch, channels, height, width
+_SIZES = (4, 5)  # batch, channels, height, width; of a clip frames after the batch
 
 _WIDE = 10_000
 """Columns where nobody looks: a line that goes to a file or a program is not broken."""
@@ -48,7 +48,8 @@ def inspect(
         str | None,
         typer.Option(
             metavar="N,C,H,W",
-            help="Shape to trace with. [default: 1,3,48,48, or what a checkpoint needs]",
+            help="Shape to trace with; N,T,C,H,W for a network of clips. "
+            "[default: 1,3,48,48, or what a checkpoint needs]",
             show_default=False,
         ),
     ] = None,
@@ -122,10 +123,10 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
         shape = tuple(int(size) for size in text.split(","))
     except ValueError:
         shape = ()
-    if len(shape) != _SIZES or min(shape) < 1:
+    if len(shape) not in _SIZES or min(shape) < 1:
         message = (
-            f"--input-shape {text}: is not four whole numbers above 0, separated by commas, such "
-            "as 1,3,48,48"
+            f"--input-shape {text}: is not four or five whole numbers above 0, separated by "
+            "commas, such as 1,3,48,48"
         )
         raise RecipeError(message)
     return shape

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prunekit.data.image import Alpha, Image, read_image
+from prunekit.data.image import Alpha, Image, read_image, size_of
 from prunekit.data.resize import downscale, modcrop
 from prunekit.errors import DataError
 
@@ -67,7 +67,7 @@ def _decode_image(path: Path, lr_path: Path | None, options: PairOptions) -> tup
     whole = read_image(path, alpha=options.alpha, deep=options.deep)
     if min(whole.shape[:2]) < options.multiple:
         why = f"scale {options.scale}" if options.modcrop is None else f"modcrop {options.modcrop}"
-        message = f"image {path} of {_size(whole)} pixels is too small for {why}; leave it out"
+        message = f"image {path} of {size_of(whole)} pixels is too small for {why}; leave it out"
         raise DataError(message)
     hr = modcrop(whole, options.multiple)
     if lr_path is None:
@@ -84,8 +84,8 @@ def _misfit(path: Path, hr: Image, lr_path: Path, lr: Image, scale: int) -> str:
     fitting = [s for s in range(1, 17) if _reduced(hr, s) == lr.shape[:2]]
     hint = f"; it would fit scale {fitting[0]}" if fitting else "; they may not be the same picture"
     return (
-        f"image {lr_path} of {_size(lr)} pixels is not the {columns}x{rows} that scale {scale} "
-        f"makes of {path} of {_size(hr)}{hint}"
+        f"image {lr_path} of {size_of(lr)} pixels is not the {columns}x{rows} that scale {scale} "
+        f"makes of {path} of {size_of(hr)}{hint}"
     )
 
 
@@ -98,13 +98,9 @@ def _stack(frames: Sequence[Image], files: PairFiles) -> Image:
     for path, frame in zip(files.hr, frames, strict=True):
         if (frame.shape, frame.dtype) != (frames[0].shape, frames[0].dtype):
             message = (
-                f"clip '{files.name}': frame {path.name} has {_size(frame)} pixels of "
-                f"{frame.dtype} where {files.hr[0].name} has {_size(frames[0])} of "
+                f"clip '{files.name}': frame {path.name} has {size_of(frame)} pixels of "
+                f"{frame.dtype} where {files.hr[0].name} has {size_of(frames[0])} of "
                 f"{frames[0].dtype}; frames of a clip are alike"
             )
             raise DataError(message)
     return np.stack(frames)
-
-
-def _size(image: Image) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"

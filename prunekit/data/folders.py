@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-__all__ = ["Matched", "clips_in", "images_in", "match", "natural_order", "only"]
+__all__ = [
+    "NO_CLIP",
+    "NO_IMAGE",
+    "Matched",
+    "clips_in",
+    "image_files",
+    "images_in",
+    "match",
+    "natural_order",
+    "only",
+]
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,10 +23,33 @@ from typing import Generic, TypeVar
 from prunekit.data.image import SUFFIXES
 from prunekit.errors import DataError, did_you_mean
 
+NO_IMAGE = f"holds no image; files ending in {', '.join(SUFFIXES)} are read"
+NO_CLIP = "holds no clip; a clip is a folder of frames in it"
+"""What is said of a folder that there is nothing to read in."""
+
 T = TypeVar("T")
 
 _MARK = re.compile(r"(?i)(?P<stem>.+?)(?:[_-](?:HR|GT|LR|LQ))?(?:[_-]?x(?P<scale>[0-9]+))?")
 """A name with what tells its part in a pair: `baby`, `babyx2`, `baby_x2`, `img_001_SRF_2_LR`."""
+
+
+def image_files(folder: Path, *, below: bool = False) -> Iterator[Path]:
+    """Find the image files right in a folder or, with `below`, in the folders in it as well.
+
+    They are in order of their paths; hidden and other files are passed over, a link that leads
+    nowhere is not. Raises `DataError` for a folder that cannot be read.
+    """
+    for path in sorted(_entries(folder)):
+        if path.name.startswith("."):
+            continue
+        if below and path.is_dir():
+            yield from image_files(path, below=True)
+        elif path.suffix.lower() in SUFFIXES and (path.is_file() or _leads_nowhere(path)):
+            yield path
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def images_in(folder: Path) -> dict[str, Path]:
@@ -26,9 +59,7 @@ def images_in(folder: Path) -> dict[str, Path]:
     two have one name.
     """
     found: dict[str, Path] = {}
-    for path in sorted(_entries(folder)):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
-            continue
+    for path in image_files(folder):
         if path.stem in found:
             message = (
                 f"folder {folder} holds both {found[path.stem].name} and {path.name}, and a name "
@@ -37,7 +68,7 @@ def images_in(folder: Path) -> dict[str, Path]:
             raise DataError(message)
         found[path.stem] = path
     if not found:
-        message = f"folder {folder} holds no image; files ending in {', '.join(SUFFIXES)} are read"
+        message = f"folder {folder} {NO_IMAGE}"
         raise DataError(message)
     return _ordered(found)
 
@@ -53,7 +84,7 @@ def clips_in(folder: Path) -> dict[str, Path]:
         if path.is_dir() and not path.name.startswith(".")
     }
     if not found:
-        message = f"folder {folder} holds no clip; a clip is a folder of frames in it"
+        message = f"folder {folder} {NO_CLIP}"
         raise DataError(message)
     return _ordered(found)
 

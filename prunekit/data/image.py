@@ -11,6 +11,7 @@ __all__ = [
     "Pixels",
     "read_image",
     "read_picture",
+    "size_of",
     "to_8_bits",
 ]
 
@@ -132,6 +133,11 @@ def to_8_bits(image: Image) -> ByteImage:
     if image.dtype == np.uint8:
         return image.astype(np.uint8, copy=False)
     return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def size_of(pixels: Pixels) -> str:
+    """Write the size of an image as `WxH`."""
+    return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ __all__ = [
     "Pairs",
     "Photographs",
     "Skipped",
+    "find_clips",
     "find_pairs",
     "load_clips",
     "load_pairs",
@@ -151,7 +152,15 @@ def find_pairs(source: ImageSource, scale: int, *, modcrop: int | None = None) -
     Raises `DataError` if there is no image or one has no partner; for files that cannot be used,
     when it comes to them.
     """
-    listed = list_images(source, scale)
+    return _find(list_images(source, scale), PairOptions(scale, modcrop), ImagePair)
+
+
+def find_clips(source: Clips, scale: int, *, modcrop: int | None = None) -> Pairs[ClipPair]:
+    """Find whole clips, as `find_pairs` finds images: one is held at a time."""
+    return _find(list_clips(source, scale), PairOptions(scale, modcrop), ClipPair)
+
+
+def _find(listed: Listed, options: PairOptions, kind: type[PairT]) -> Pairs[PairT]:
     files = [each for each in listed.entries.values() if isinstance(each, PairFiles)]
     faults = [
         Skipped(name, str(entry))
@@ -160,7 +169,7 @@ def find_pairs(source: ImageSource, scale: int, *, modcrop: int | None = None) -
     ]
     if faults:
         raise DataError(_refusal(faults, listed, "mend them, or take them out"))
-    return Pairs(_Unread(files, PairOptions(scale, modcrop)))
+    return Pairs(_Unread(files, options, kind))
 
 
 def load_clips(
@@ -229,24 +238,24 @@ class _Loader:
         return [made[name] for name in names if name in made], skipped
 
 
-class _Unread(Sequence[ImagePair]):
+class _Unread(Sequence[PairT]):
     """Pairs of files, each read when it is asked for."""
 
-    def __init__(self, files: Sequence[PairFiles], options: PairOptions) -> None:
-        self._files, self._options = files, options
+    def __init__(self, files: Sequence[PairFiles], options: PairOptions, kind: type[PairT]) -> None:
+        self._files, self._options, self._kind = files, options, kind
 
     def __len__(self) -> int:
         return len(self._files)
 
     @overload
-    def __getitem__(self, index: int) -> ImagePair: ...
+    def __getitem__(self, index: int) -> PairT: ...
     @overload
-    def __getitem__(self, index: slice) -> Sequence[ImagePair]: ...
-    def __getitem__(self, index: int | slice) -> ImagePair | Sequence[ImagePair]:
+    def __getitem__(self, index: slice) -> Sequence[PairT]: ...
+    def __getitem__(self, index: int | slice) -> PairT | Sequence[PairT]:
         if isinstance(index, slice):
-            return _Unread(self._files[index], self._options)
+            return _Unread(self._files[index], self._options, self._kind)
         files = self._files[index]
-        return ImagePair(files.name, *decode(files, self._options))
+        return self._kind(files.name, *decode(files, self._options))
 
 
 @dataclass(frozen=True)

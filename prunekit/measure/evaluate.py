@@ -1,94 +1,77 @@
-"""Super-resolving pairs of images and scoring the result."""
+"""Super-resolving pairs of images or clips and scoring the result."""
 
 from __future__ import annotations
 
-__all__ = [
-    "Evaluation",
-    "ImageQuality",
-    "Quality",
-    "evaluate",
-    "evaluate_bicubic",
-    "score_pair",
-    "super_resolve",
-    "super_resolve_pair",
-]
+__all__ = ["Take", "evaluate", "evaluate_bicubic", "frame_name", "super_resolve"]
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import fmean
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 
-from prunekit.data.image import Image
-from prunekit.data.pairs import ImagePair
+from prunekit.data.image import Image, size_of
+from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.data.resize import upscale
 from prunekit.errors import DataError, MeasureError
-from prunekit.measure.infer import infer
+from prunekit.measure.clips import enlarge_clip
+from prunekit.measure.feed import Feed
+from prunekit.measure.infer import infer, to_image
 from prunekit.measure.mode import placement
-from prunekit.measure.protocol import Figures, Protocol, score
-from prunekit.progress import Progress
+from prunekit.measure.protocol import Protocol, score
+from prunekit.measure.scores import ImageScore, Scores
+from prunekit.progress import Progress, Silent
 
+Pair = ImagePair | ClipPair
 
-@dataclass(frozen=True)
-class ImageQuality:
-    """The figures of one image."""
-
-    name: str
-    psnr_y: float  # dB; infinite for an image without error
-    ssim_y: float
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The means over images, on Y of BT.601 of 8-bit images."""
-
-    psnr_y: float  # dB
-    ssim_y: float
-    border: int  # pixels cut off every side before comparing
-    images: tuple[ImageQuality, ...]  # in the order of the pairs
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a network made of some images, and how good that is."""
-
-    quality: Quality
-    outputs: tuple[Image, ...]  # 8-bit, in the order of the pairs
+Take = Callable[[str, Image], None]
+"""Told the name of every image or frame (`clip/00000000`) and what was made of it, with 8 bits."""
 
 
 def evaluate(
     model: nn.Module,
-    pairs: Sequence[ImagePair],
+    pairs: Sequence[ImagePair] | Sequence[ClipPair],
+    protocol: Protocol,
     *,
-    border: int,
+    feed: Feed | None = None,
     progress: Progress,
-    name: str = "network",
-) -> Evaluation:
-    """Super-resolve every LR image and compare it with its HR image; `name` is for the progress.
+    name: str = "",
+    take: Take | None = None,
+) -> Scores:
+    """Super-resolve every LR image or clip and compare it with HR; one pair at a time is held.
 
-    Raises `MeasureError` if the network's output is not finite or not the size of HR, and
-    `DataError` if an image is too small to be compared inside the border.
+    HR is cut as the protocol says already; `feed` is given for clips, and for clips alone; `name`
+    is for the progress. Raises `MeasureError` if the network's output is not finite or not the
+    size of HR, and `DataError` if an image is too small to be compared inside the border, or a
+    clip too short for the network.
     """
-    progress.start(f"evaluate {name}", len(pairs))
-    outputs, images = [], []
-    for pair in pairs:
-        sr = super_resolve_pair(model, pair)
-        figures = _compare(sr, pair, border)
-        outputs.append(sr)
-        images.append(figures)
-        progress.advance(psnr_y=figures.psnr_y)
-    quality = _mean(images, border)
-    progress.finish(f"{quality.psnr_y:.2f} dB, SSIM {quality.ssim_y:.4f}")
-    return Evaluation(quality=quality, outputs=tuple(outputs))
+
+    def enlarge(pair: Pair) -> Iterator[Image]:
+        if isinstance(pair, ImagePair):
+            yield super_resolve(model, pair.lr)
+        else:
+            assert feed is not None
+            yield from enlarge_clip(model, pair.lr, feed)
+
+    progress.start(f"evaluate {name}".rstrip(), len(pairs))
+    scores = _score(enlarge, pairs, protocol, take=take, feed=feed, progress=progress)
+    progress.finish(f"{scores.psnr:.2f} dB, SSIM {scores.ssim:.4f}")
+    return scores
 
 
-def evaluate_bicubic(pairs: Sequence[ImagePair], *, border: int) -> Evaluation:
-    """Score MATLAB's bicubic enlargement, what a network has to beat."""
-    outputs = tuple(upscale(pair.lr, pair.scale) for pair in pairs)
-    images = [_compare(sr, pair, border) for sr, pair in zip(outputs, pairs, strict=True)]
-    return Evaluation(quality=_mean(images, border), outputs=outputs)
+def evaluate_bicubic(
+    pairs: Sequence[ImagePair] | Sequence[ClipPair],
+    protocol: Protocol,
+    *,
+    take: Take | None = None,
+) -> Scores:
+    """Score MATLAB's bicubic enlargement, what a network has to beat, frame by frame of clips."""
+
+    def enlarge(pair: Pair) -> Iterator[Image]:
+        yield from (upscale(frame.lr, pair.scale) for frame in _frames(pair))
+
+    return _score(enlarge, pairs, protocol, take=take)
 
 
 def super_resolve(model: nn.Module, lr: Image) -> Image:
@@ -99,55 +82,83 @@ def super_resolve(model: nn.Module, lr: Image) -> Image:
     """
     device, dtype = placement(model)
     batch = torch.from_numpy(lr.transpose(2, 0, 1).copy()).unsqueeze(0).to(device, dtype) / 255
-    output = infer(model, batch)
-    pixels = output[0].float().mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
-    return np.ascontiguousarray(pixels.numpy().transpose(1, 2, 0))
+    return to_image(infer(model, batch)[0])
 
 
-def super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:
-    """Return what a network makes of LR, of the size of HR.
-
-    Raises `MeasureError`, which names the image, if it makes anything else.
-    """
-    try:
-        sr = super_resolve(model, pair.lr)
-    except MeasureError as error:
-        message = f"image '{pair.name}': {error}"
-        raise MeasureError(message) from error
-    if sr.shape != pair.hr.shape:
-        message = (
-            f"image '{pair.name}': the network turns {_size(pair.lr)} pixels into {_size(sr)} "
-            f"where scale {pair.scale} asks for {_size(pair.hr)}; set the scale of the network"
-        )
-        raise MeasureError(message)
-    return sr
+def frame_name(clip: str, number: int) -> str:
+    """Return what a frame of a clip is called, counted from 0."""
+    return f"{clip}/{number:08d}"
 
 
-def score_pair(sr: Image, pair: ImagePair, protocol: Protocol) -> Figures:
-    """Compare an output with HR. Raises `DataError` for an image too small to be compared."""
-    try:
-        return score(sr, pair.hr, protocol, scale=pair.scale)
-    except ValueError as error:
-        message = f"image '{pair.name}' cannot be scored: {error}; leave it out"
-        raise DataError(message) from error
-
-
-def _compare(sr: Image, pair: ImagePair, border: int) -> ImageQuality:
-    figures = score_pair(sr, pair, Protocol("y", border))
-    return ImageQuality(pair.name, figures.psnr, figures.ssim)
-
-
-def _mean(images: Sequence[ImageQuality], border: int) -> Quality:
+def _score(
+    enlarge: Callable[[Pair], Iterator[Image]],
+    pairs: Sequence[ImagePair] | Sequence[ClipPair],
+    protocol: Protocol,
+    *,
+    take: Take | None,
+    feed: Feed | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    told = Silent() if progress is None else progress
+    images: list[ImageScore] = []
+    scale = 0
+    for pair in pairs:
+        found = _score_pair(enlarge(pair), pair, protocol, take)
+        images += found
+        scale = pair.scale
+        mean = Scores(protocol, scale, tuple(found))
+        told.advance(**{protocol.key: mean.psnr}, ssim=mean.ssim)
     if not images:
         message = "the mean over no image is asked for; give at least one pair"
         raise ValueError(message)
-    return Quality(
-        psnr_y=fmean(image.psnr_y for image in images),
-        ssim_y=fmean(image.ssim_y for image in images),
-        border=border,
-        images=tuple(images),
-    )
+    return Scores(protocol.at(scale), scale, tuple(images), feed)
 
 
-def _size(image: Image) -> str:
-    return f"{image.shape[1]}x{image.shape[0]}"
+def _score_pair(
+    outputs: Iterator[Image], pair: Pair, protocol: Protocol, take: Take | None
+) -> list[ImageScore]:
+    """Compare what is made of an image, or of the frames of a clip, while it is made."""
+    kind = "image" if isinstance(pair, ImagePair) else "clip"
+    found: list[ImageScore] = []
+    spent = 0.0
+    for frame in _frames(pair):
+        started = time.perf_counter()
+        try:
+            sr = next(outputs)  # ends with a copy to the host, after all GPU work
+        except (MeasureError, DataError) as error:
+            message = f"{kind} '{pair.name}': {error}"
+            raise type(error)(message) from error
+        spent += time.perf_counter() - started
+        found.append(_compared(sr, frame, protocol))
+        if take is not None:
+            take(frame.name, sr)
+    return [replace(score, seconds=spent / len(found)) for score in found]
+
+
+def _frames(pair: Pair) -> Iterator[ImagePair]:
+    """Take a clip apart, its frames numbered from 0; an image is itself."""
+    if isinstance(pair, ImagePair):
+        yield pair
+        return
+    for number, (lr, hr) in enumerate(zip(pair.lr, pair.hr, strict=True)):
+        yield ImagePair(frame_name(pair.name, number), lr, hr)
+
+
+def _compared(sr: Image, pair: ImagePair, protocol: Protocol) -> ImageScore:
+    """Compare an output with HR.
+
+    Raises `MeasureError` for one of another size, and `DataError` for an image too small to be
+    compared.
+    """
+    if sr.shape != pair.hr.shape:
+        message = (
+            f"image '{pair.name}': the network turns {size_of(pair.lr)} pixels into {size_of(sr)} "
+            f"where scale {pair.scale} asks for {size_of(pair.hr)}; set the scale of the network"
+        )
+        raise MeasureError(message)
+    try:
+        figures = score(sr, pair.hr, protocol, scale=pair.scale)
+    except ValueError as error:
+        message = f"image '{pair.name}' cannot be scored: {error}; leave it out"
+        raise DataError(message) from error
+    return ImageScore(pair.name, figures.psnr, figures.ssim, 0.0)

@@ -1,79 +1,75 @@
-"""Scoring a network by a protocol on pairs read one by one: figures of images, and their means."""
+"""Figures of images and clips by a protocol, and their means."""
 
 from __future__ import annotations
 
-__all__ = ["ImageScore", "Scores", "score_network"]
+__all__ = ["ClipScore", "ImageScore", "Scores"]
 
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 
-from torch import nn
-
-from prunekit.data.pairs import ImagePair
-from prunekit.measure.evaluate import score_pair, super_resolve_pair
+from prunekit.measure.feed import Feed
 from prunekit.measure.protocol import Protocol
-from prunekit.progress import Progress
 
 
 @dataclass(frozen=True)
 class ImageScore:
     """The figures of one image."""
 
-    name: str
+    name: str  # `clip/frame` of a clip
     psnr: float  # dB; infinite for an image without error
     ssim: float
-    seconds: float  # the network's pass, with the way to the device and back
+    seconds: float  # the network's pass, with the way to the device and back; of a clip, its share
+
+
+@dataclass(frozen=True)
+class ClipScore:
+    """The means over the frames of one clip."""
+
+    name: str
+    frames: int
+    psnr: float
+    ssim: float
+    seconds: float  # of a frame
 
 
 @dataclass(frozen=True)
 class Scores:
     """The figures of a set of images, and how they were compared."""
 
-    protocol: Protocol
+    protocol: Protocol  # with border and crop in pixels
     scale: int
-    images: tuple[ImageScore, ...]  # in the order of the pairs
+    images: tuple[ImageScore, ...]  # or frames; in the order of the pairs
+    feed: Feed | None = None  # of clips; None: every image or frame by itself
+    clips: tuple[ClipScore, ...] = field(init=False)  # that the frames belong to; else empty
+    psnr: float = field(init=False)  # dB; mean over the clips, or the images where there are none
+    ssim: float = field(init=False)  # likewise
+    seconds: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        frames: dict[str, list[ImageScore]] = {}
+        for image in self.images:
+            frames.setdefault(image.name.rpartition("/")[0], []).append(image)
+        in_clips = any(frames.keys())
+        clips = tuple(_clip(*clip) for clip in frames.items()) if in_clips else ()
+        object.__setattr__(self, "clips", clips)
+        for figure, mean in _means(clips or self.images).items():
+            object.__setattr__(self, figure, mean)
 
     @property
-    def psnr(self) -> float:
-        """Mean over the images, in dB."""
-        return fmean(image.psnr for image in self.images)
-
-    @property
-    def ssim(self) -> float:
-        """Mean over the images."""
-        return fmean(image.ssim for image in self.images)
-
-    @property
-    def seconds(self) -> float:
-        """Mean over the images."""
-        return fmean(image.seconds for image in self.images)
+    def over(self) -> str:
+        """What the means are over, in words."""
+        if not self.clips:
+            return "1 image" if len(self.images) == 1 else f"{len(self.images)} images"
+        clips = "1 clip" if len(self.clips) == 1 else f"{len(self.clips)} clips"
+        fed = "each frame by itself" if self.feed is None else str(self.feed)
+        return f"the {len(self.images)} frames of {clips}, clip by clip ({fed})"
 
 
-def score_network(
-    model: nn.Module,
-    pairs: Sequence[ImagePair],
-    protocol: Protocol,
-    *,
-    scale: int,
-    progress: Progress,
-) -> Scores:
-    """Super-resolve and compare pair by pair, so that one image at a time is held.
+def _clip(name: str, frames: Sequence[ImageScore]) -> ClipScore:
+    return ClipScore(name, len(frames), **_means(frames))
 
-    HR is cut as the protocol says already. Raises `MeasureError` if the network's output is not
-    finite or not the size of HR, and `DataError` if an image is too small to be compared inside
-    the border.
-    """
-    progress.start("evaluate", len(pairs))
-    images = []
-    for pair in pairs:
-        started = time.perf_counter()
-        sr = super_resolve_pair(model, pair)  # ends with a copy to the host, after all GPU work
-        seconds = time.perf_counter() - started
-        figures = score_pair(sr, pair, protocol)
-        images.append(ImageScore(pair.name, figures.psnr, figures.ssim, seconds))
-        progress.advance(psnr=figures.psnr, ssim=figures.ssim)
-    scores = Scores(protocol, scale, tuple(images))
-    progress.finish(f"{scores.psnr:.2f} dB, SSIM {scores.ssim:.4f}")
-    return scores
+
+def _means(scores: Sequence[ImageScore] | Sequence[ClipScore]) -> dict[str, float]:
+    figures = ("psnr", "ssim", "seconds")
+    return {figure: fmean(getattr(score, figure) for score in scores) for figure in figures}

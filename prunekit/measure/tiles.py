@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Tile", "find_reach", "infer_tiled", "tiles"]
+__all__ = ["Tile", "find_reach", "infer_tiled", "parts", "tiles"]
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,8 +49,8 @@ def tiles(height: int, width: int, *, size: int, overlap: int) -> list[Tile]:
             rows=rows,
             columns=columns,
         )
-        for rows in _parts(height, size)
-        for columns in _parts(width, size)
+        for rows in parts(height, size)
+        for columns in parts(width, size)
     ]
 
 
@@ -150,7 +150,8 @@ def _scale_of(enlarged: Tensor, tile: Tile) -> int:
     return scale
 
 
-def _parts(length: int, size: int) -> Iterator[tuple[int, int]]:
+def parts(length: int, size: int) -> Iterator[tuple[int, int]]:
+    """Cut a length into parts of nearly equal size, of at most `size`; 0 leaves it whole."""
     count = -(-length // size) if size else 1
     for part in range(count):
         yield part * length // count, (part + 1) * length // count

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from prunekit.data.image import Image, to_8_bits
-from prunekit.data.pairs import ClipPair, ImagePair, Pairs, Skipped
+from prunekit.data.pairs import ClipPair, ImagePair, Skipped
 from prunekit.data.patches import Window
 from prunekit.errors import DataError, MeasureError, RecipeError
 from prunekit.graph import (
@@ -30,6 +30,7 @@ from prunekit.graph import (
 )
 from prunekit.graph.record import plain
 from prunekit.measure.cost import Cost
+from prunekit.measure.feed import Feed
 from prunekit.methods import masking_hook
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
@@ -42,6 +43,7 @@ from prunekit.plan import Plan, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CalibrationSection,
+    HeldOutSection,
     PruneSection,
     Recipe,
     TrainSection,
@@ -255,10 +257,12 @@ class _Job:
 class _Images:
     """What the stages train and evaluate on; None where none does."""
 
-    training: stages.TrainingPairs | None = None
+    training: stages.EitherPairs | None = None
     window: Window | None = None
     """Given if `training` are clips."""
-    held_out: Pairs[ImagePair] | None = None
+    held_out: stages.EitherPairs | None = None
+    feed: Feed | None = None
+    """Given if `held_out` are clips."""
 
     @property
     def skipped(self) -> dict[str, tuple[Skipped, ...]]:
@@ -376,8 +380,10 @@ def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> 
     validation = None
     if section.validate_every is not None:
         assert images.held_out is not None  # a recipe that looks at images says at which
+        assert job.graph.scale is not None  # else there were none
         samples = None if folder is None else folder / "samples"
-        validation = Validation(images.held_out, _border(job), samples)
+        protocol = job.recipe.protocol.at(job.graph.scale)
+        validation = Validation(images.held_out, protocol, samples, images.feed)
     if section.tensorboard and folder is None:
         message = (
             "train.tensorboard needs a folder to write to; name a work_folder, or leave it out"
@@ -396,13 +402,6 @@ def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> 
     )
 
 
-def _border(job: _Job) -> int:
-    """Pixels cut off every side before images are compared."""
-    section = job.recipe.evaluate
-    stated = section.border if section else None
-    return (job.graph.scale or 0) if stated is None else stated
-
-
 def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     """Count, time and evaluate whatever the recipe asks for and the network allows."""
     assert done.plan is not None  # a recipe prunes at least once
@@ -419,7 +418,7 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
         if done.masks is None
         else measure_sparsity(done.model, done.plan, done.masks, done.mask_proofs),
     )
-    scale, section = job.graph.scale, job.recipe.evaluate
+    recipe, scale, section = job.recipe, job.graph.scale, job.recipe.evaluate
     latency = section.latency if section else None
     if scale is not None and _takes_images(job):
         size = latency.output_size if latency else _OUTPUT_SIZE
@@ -432,13 +431,16 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
     if latency is not None:
         times = stages.time_all(ends, latency, scale=scale, progress=job.journal)
         found = replace(found, latencies=times)
+    shown = stages.pictures(images.held_out) if recipe.report.crops else ()
     evaluations = stages.evaluate_all(
         networks,
         images.held_out,
-        border=_border(job),
+        recipe.protocol,
+        images.feed,
+        shown=[pair.name for pair in shown],
         progress=job.journal,
     )
-    return replace(found, evaluations=evaluations, pairs=images.held_out)
+    return replace(found, evaluations=evaluations, pairs=shown)
 
 
 def _count(
@@ -486,13 +488,18 @@ def _load_images(job: _Job) -> _Images:
             "to train or evaluate it on; leave these sections out"
         )
         raise RecipeError(message)
+    if held_out is not None:
+        _check_evaluation(job, held_out)
     told, cache = job.journal, data.cache
     images = _Images(
         None if train is None else stages.load_training(train, scale, cache, progress=told),
         Window(train.frames, train.target) if train and train.frames else None,
         None
         if held_out is None
-        else stages.load_images(held_out, scale, cache, purpose="held-out", progress=told),
+        else stages.load_held_out(
+            held_out, scale, cache, modcrop=recipe.protocol.modcrop, progress=told
+        ),
+        held_out.feed if held_out else None,
     )
     _check_held_out(images)
     return images
@@ -506,10 +513,34 @@ def _reads_images(job: _Job, section: PruneSection | None) -> bool:
     return bool(criterion and (criterion.needs or criterion.takes))
 
 
+def _check_evaluation(job: _Job, held_out: HeldOutSection) -> None:
+    """Refuse, before any training, what the network cannot be evaluated on."""
+    (shape, *_) = job.graph.input_shapes
+    section = job.recipe.evaluate
+    if section is not None and section.latency is not None and not _takes_images(job):
+        message = (
+            f"evaluate.latency is that of one RGB image, and the network takes {shape}; leave "
+            "'latency' out"
+        )
+        raise RecipeError(message)
+    if held_out.feed is None and len(shape) == len(("N", "T", "C", "H", "W")):
+        message = (
+            f"the network takes {shape}, which is no image, and data.evaluate names single images; "
+            "name 'clips' there, with 'frames', such as whole"
+        )
+        raise RecipeError(message)
+    if held_out.feed is not None and _takes_images(job):
+        message = (
+            f"the network takes {shape}, which is an image, and data.evaluate.frames gives it "
+            "clips; leave 'frames' out to evaluate every frame by itself"
+        )
+        raise RecipeError(message)
+
+
 def _check_held_out(images: _Images) -> None:
     """Refuse to evaluate on an image that is trained on, under whatever name."""
-    held_out = {_digest(pair.hr): pair.name for pair in images.held_out or ()}
-    sizes = {pair.hr.shape for pair in images.held_out or ()}
+    held_out = {_digest(image): name for name, image in _pictures(images.held_out or ())}
+    sizes = {image.shape for _, image in _pictures(images.held_out or ())}
     for name, image in _pictures(images.training or ()):
         seen = held_out.get(_digest(image)) if image.shape in sizes else None
         if seen is not None:

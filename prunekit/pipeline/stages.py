@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 __all__ = [
+    "EitherPairs",
+    "Evaluation",
     "Masked",
     "Pruned",
-    "TrainingPairs",
     "calibrate",
     "count",
     "count_otherwise",
     "evaluate_all",
-    "load_images",
+    "load_held_out",
     "load_training",
-    "open_cache",
     "mask",
+    "open_cache",
+    "pictures",
     "prune",
     "read_graph",
     "time_all",
     "train",
 ]
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from prunekit.data.cache import GIB, Cache
+from prunekit.data.image import Image
 from prunekit.data.pairs import (
     ClipPair,
     Clips,
@@ -43,14 +46,18 @@ from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
-from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
+from prunekit.measure.evaluate import evaluate, evaluate_bicubic, frame_name
+from prunekit.measure.feed import Feed
 from prunekit.measure.latency import Latency, measure_latency
+from prunekit.measure.protocol import Protocol
+from prunekit.measure.scores import Scores
 from prunekit.methods import METHODS, mask_rule
 from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
     CalibrationSection,
+    HeldOutSection,
     ImagesSection,
     LatencySection,
     PruneSection,
@@ -58,6 +65,7 @@ from prunekit.recipe import (
     TrainSection,
     UnstructuredSection,
 )
+from prunekit.report.content import BICUBIC
 from prunekit.score import Calibration, Criterion, gather
 from prunekit.sparse import MaskProof, Masks, apply_masks, choose_masks, prove_masks
 from prunekit.surgery import Verification, apply, find_culprits, prove
@@ -65,7 +73,7 @@ from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session, finetune
 from prunekit.train.options import Distill, TrainOptions
 
-TrainingPairs = Pairs[ImagePair] | Pairs[ClipPair]
+EitherPairs = Pairs[ImagePair] | Pairs[ClipPair]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +83,15 @@ class Pruned:
     plan: Plan
     model: nn.Module
     verification: Verification
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How good a network is, and what it made of the images."""
+
+    scores: Scores
+    outputs: tuple[Image, ...]
+    """8-bit, of the images that are shown, in their order."""
 
 
 def read_graph(
@@ -159,7 +176,7 @@ def _rebuild(
 
 
 def calibrate(
-    section: PruneSection, pairs: TrainingPairs, *, window: Window | None, seed: int
+    section: PruneSection, pairs: EitherPairs, *, window: Window | None, seed: int
 ) -> Calibration:
     """Cut the patches that a criterion looks at."""
     asked = section.calibration or CalibrationSection()
@@ -193,18 +210,67 @@ def mask(
     return Masked(masks, masked, proof)
 
 
-def load_images(
-    section: ImagesSection, scale: int, cache: CacheSection, *, purpose: str, progress: Progress
-) -> Pairs[ImagePair]:
-    """Read the images of a section of a recipe, or every frame of its clips.
+def load_training(
+    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
+) -> EitherPairs:
+    """Read what to train on: whole clips if the section asks for several frames, else images.
 
-    Those of 16 bits are kept for training and rounded to 8 for evaluation.
+    Those of 16 bits are kept.
     """
-    return load_pairs(
-        _source(section),
+    return _load(
+        section,
+        scale,
+        cache,
+        whole=section.frames is not None,
+        modcrop=section.modcrop,
+        purpose="training",
+        progress=progress,
+    )
+
+
+def load_held_out(
+    section: HeldOutSection,
+    scale: int,
+    cache: CacheSection,
+    *,
+    modcrop: int | None,
+    progress: Progress,
+) -> EitherPairs:
+    """Read what to evaluate on: whole clips if the network is fed with them, else images.
+
+    Those of 16 bits are rounded to 8; `modcrop` is that of the protocol.
+    """
+    return _load(
+        section,
+        scale,
+        cache,
+        whole=section.feed is not None,
+        modcrop=modcrop,
+        purpose="held-out",
+        progress=progress,
+    )
+
+
+def _load(
+    section: ImagesSection,
+    scale: int,
+    cache: CacheSection,
+    *,
+    whole: bool,
+    modcrop: int | None,
+    purpose: str,
+    progress: Progress,
+) -> EitherPairs:
+    source = _source(section)
+    load: Callable[..., EitherPairs] = load_pairs
+    if whole:
+        assert isinstance(source, Clips)  # frames are of clips
+        load = load_clips
+    return load(
+        source,
         scale,
         purpose=purpose,
-        modcrop=section.modcrop,
+        modcrop=modcrop,
         alpha=section.alpha,
         deep=isinstance(section, TrainImagesSection),
         skip_unreadable=section.skip_unreadable,
@@ -213,25 +279,17 @@ def load_images(
     )
 
 
-def load_training(
-    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
-) -> TrainingPairs:
-    """Read what to train on: whole clips if the section asks for several frames, else images."""
-    if section.frames is None:
-        return load_images(section, scale, cache, purpose="training", progress=progress)
-    source = _source(section)
-    assert isinstance(source, Clips)  # frames are of clips
-    return load_clips(
-        source,
-        scale,
-        purpose="training",
-        modcrop=section.modcrop,
-        alpha=section.alpha,
-        deep=True,
-        skip_unreadable=section.skip_unreadable,
-        cache=open_cache(cache) if section.cached else None,
-        progress=progress,
-    )
+def pictures(pairs: EitherPairs) -> Sequence[ImagePair]:
+    """Return images to show: all of them, or the frame in the middle of every clip."""
+    shown: list[ImagePair] = []
+    for pair in pairs:
+        if isinstance(pair, ImagePair):
+            shown.append(pair)
+        else:
+            middle = len(pair.lr) // 2
+            name = frame_name(pair.name, middle)
+            shown.append(ImagePair(name, pair.lr[middle].copy(), pair.hr[middle].copy()))
+    return shown
 
 
 def _source(section: ImagesSection) -> ImageSource:
@@ -252,7 +310,7 @@ def train(
     model: nn.Module,
     teacher: nn.Module,
     section: TrainSection,
-    pairs: TrainingPairs,
+    pairs: EitherPairs,
     session: Session,
     *,
     window: Window | None,
@@ -281,17 +339,43 @@ def train(
 
 def evaluate_all(
     models: Mapping[str, nn.Module],
-    pairs: Sequence[ImagePair],
+    pairs: EitherPairs,
+    protocol: Protocol,
+    feed: Feed | None,
     *,
-    border: int,
+    shown: Sequence[str],
     progress: Progress,
 ) -> dict[str, Evaluation]:
-    """Score networks and bicubic on held-out images."""
-    scores = {
-        name: evaluate(model, pairs, border=border, progress=progress, name=name)
-        for name, model in models.items()
-    }
-    return {**scores, "bicubic": evaluate_bicubic(pairs, border=border)}
+    """Score networks and bicubic on held-out images or clips.
+
+    What they make of those that are `shown` by name is kept.
+    """
+    found = {}
+    for name, model in {**models, BICUBIC: None}.items():
+        kept = _Kept(dict.fromkeys(shown))
+        if model is None:
+            scores = evaluate_bicubic(pairs, protocol, take=kept.take)
+        else:
+            scores = evaluate(
+                model, pairs, protocol, feed=feed, progress=progress, name=name, take=kept.take
+            )
+        found[name] = Evaluation(scores, kept.outputs)
+    return found
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Outputs by name, of the names that are in there from the beginning."""
+
+    by_name: dict[str, Image | None]
+
+    def take(self, name: str, output: Image) -> None:
+        if name in self.by_name:
+            self.by_name[name] = output
+
+    @property
+    def outputs(self) -> tuple[Image, ...]:
+        return tuple(output for output in self.by_name.values() if output is not None)
 
 
 def count(

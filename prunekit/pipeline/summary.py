@@ -13,8 +13,9 @@ from prunekit.graph import ChannelGraph
 from prunekit.measure.cost import Cost
 from prunekit.measure.counters import CounterResult
 from prunekit.measure.environment import environment
-from prunekit.measure.evaluate import Evaluation
 from prunekit.measure.latency import Latency
+from prunekit.measure.scores import Scores
+from prunekit.pipeline.stages import Evaluation
 from prunekit.plan import Plan
 from prunekit.recipe import Recipe, dump_recipe
 from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report, Sparsity
@@ -51,9 +52,14 @@ def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, floa
     """Put everything that was found where the report wants it."""
     outputs = {name: evaluation.outputs for name, evaluation in found.evaluations.items()}
     ordered = {n: outputs[n] for n in (BICUBIC, *(o for o in outputs if o != BICUBIC)) if outputs}
-    border = max((e.quality.border for e in found.evaluations.values()), default=0)
+    protocol = next((e.scores.protocol for e in found.evaluations.values()), recipe.protocol)
     crops = cut_crops(
-        found.pairs, ordered, count=recipe.report.crops, size=recipe.report.crop_size, border=border
+        found.pairs,
+        ordered,
+        count=recipe.report.crops,
+        size=recipe.report.crop_size,
+        border=protocol.border or 0,
+        channels=protocol.channels,
     )
     return Report(
         title=recipe.name,
@@ -90,7 +96,7 @@ def _entries(found: Findings) -> tuple[Entry, ...]:
                 params=cost.params if cost else None,
                 macs=cost.macs if cost else None,
                 latency=found.latencies.get(name),
-                quality=evaluation.quality if evaluation else None,
+                quality=evaluation.scores if evaluation else None,
             )
         )
     return tuple(rows)
@@ -105,12 +111,7 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
             f"one image of {width}x{height} output pixels; flops are twice as many."
         )
     if found.evaluations:
-        quality = next(iter(found.evaluations.values())).quality
-        sentences.append(
-            f"PSNR-Y and SSIM: luma of BT.601 of 8-bit images, {quality.border} pixels cut off "
-            f"every side, mean over {_images(len(quality.images))} that took no part in training; "
-            f"{_origin_of_lr(recipe)}."
-        )
+        sentences.append(_comparison(recipe, next(iter(found.evaluations.values())).scores))
     if found.latencies:
         latency = next(iter(found.latencies.values()))
         width, height = latency.input_size
@@ -121,15 +122,18 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _origin_of_lr(recipe: Recipe) -> str:
+def _comparison(recipe: Recipe, scores: Scores) -> str:
+    """Say how images were compared, and which."""
+    protocol = scores.protocol
+    channels = "luma of BT.601" if protocol.channels == "y" else "red, green and blue"
     images = recipe.data.evaluate if recipe.data else None
     given = images is not None and images.lr_folder is not None
-    crop = f", HR cut to a multiple of {images.modcrop} pixels" if images and images.modcrop else ""
-    return ("LR as given" if given else "LR made by bicubic downscaling as in MATLAB") + crop
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+    return (
+        f"{protocol.label} and SSIM: {channels} of 8-bit images, {protocol.border} pixels cut off "
+        f"every side, mean over {scores.over}, which took no part in training; "
+        f"{'LR as given' if given else 'LR made by bicubic downscaling as in MATLAB'}, HR cut to a "
+        f"multiple of {protocol.modcrop} pixels."
+    )
 
 
 def _groups(found: Findings) -> tuple[GroupRow, ...]:

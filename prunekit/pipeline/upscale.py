@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["TILE", "Enlarged", "upscale", "upscale_files"]
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunekit.data.encode import WRITTEN, encode_picture
-from prunekit.data.image import SUFFIXES, Picture, Pixels, read_picture
+from prunekit.data.folders import NO_IMAGE, image_files
+from prunekit.data.image import Picture, Pixels, read_picture, size_of
 from prunekit.errors import DataError, MeasureError, PrunekitError
 from prunekit.files import write_atomic
 from prunekit.measure.tiles import find_reach, infer_tiled, tiles
@@ -69,7 +70,7 @@ def upscale(
     enlarger = _Enlarger(model, tile, overlap, told)
     told.start("upscale", enlarger.steps(pixels))
     result = enlarger.enlarge(pixels, done=told.advance)
-    told.finish(f"{result.shape[1]}x{result.shape[0]} pixels")
+    told.finish(f"{size_of(result)} pixels")
     return result[..., 0] if image.ndim == 2 else result  # noqa: PLR2004
 
 
@@ -254,24 +255,13 @@ def _many_targets(source: Path, target: Path) -> dict[Path, Path]:
         message = f"{target} is no folder, and {source} is one; name a folder"
         raise DataError(message)
     found: dict[Path, Path] = {}
-    for file in _images_under(source):
+    for file in image_files(source, below=True):
         out = (target / file.relative_to(source)).with_suffix(".png")
         if out in found:
             message = f"both {found[out]} and {file} become {out}; rename one of them"
             raise DataError(message)
         found[out] = file
     if not found:
-        message = f"folder {source} holds no image; files ending in {', '.join(SUFFIXES)} are read"
+        message = f"folder {source} {NO_IMAGE}"
         raise DataError(message)
     return {file: out for out, file in found.items()}
-
-
-def _images_under(folder: Path) -> Iterator[Path]:
-    """All images in a folder and the folders in it; hidden ones are passed over."""
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            yield from _images_under(path)
-        elif path.suffix.lower() in SUFFIXES:
-            yield path

@@ -42,10 +42,7 @@ def explain(error: ValidationError, node: Node, model: type[BaseModel]) -> Recip
     Unknown keys go first: a key misspelt is also a key missing.
     """
     shape = _Shape(model, node)
-    found = error.errors(include_url=False)
-    for fault in found:
-        fault["loc"] = shape.untagged(fault)
-    faults = _innermost(found)
+    faults = _innermost([shape.written(fault) for fault in error.errors(include_url=False)])
     first = min(faults, key=lambda fault: _rank(fault, node))
     path = _path(first)
     place = place_of(node, path) if path else replace(node.place, line=None)
@@ -73,23 +70,30 @@ class _Shape:
             schema = self._chosen(self._resolved(_step(schema, part)), path[:length])
         return schema
 
-    def untagged(self, fault: ErrorDetails) -> tuple[str | int, ...]:
-        """The key path of a fault, without the words by which pydantic tells sections apart.
+    def written(self, fault: ErrorDetails) -> ErrorDetails:
+        """Return a fault at the path that the user wrote.
 
-        If it is such a word that is missing or unknown, the path ends with its key.
+        Where a schema has a choice, pydantic puts the name of an arm into the path, or the word
+        that tells sections apart; and behind a key that a mapping does not allow `[key]`. If it is
+        such a word that is missing or unknown, the path ends with its key.
         """
         path: list[str | int] = []
         schema, tagged = self._resolved(self._root), False
         for part in fault["loc"]:
             tagged = not tagged and part in schema.get("discriminator", {}).get("mapping", {})
+            arms = _arms(schema)
             if tagged:
                 schema = self._chosen(schema, path)
+            elif arms:
+                schema = next((arm for arm in arms if arm.get("type") == "object"), {})
+            elif part == "[key]":
+                return {**fault, "loc": tuple(path), "type": "extra_forbidden"}
             else:
                 path.append(part)
                 schema = self._resolved(_step(self._chosen(schema, path[:-1]), part))
         if fault["type"].startswith("union_tag"):
             path.append(schema["discriminator"]["propertyName"])
-        return tuple(path)
+        return {**fault, "loc": tuple(path)}
 
     def _chosen(self, schema: Schema, path: Sequence[str | int]) -> Schema:
         """One of several sections: that of the user's word, else the first, with all words."""
@@ -107,7 +111,7 @@ class _Shape:
         return {**chosen, **described, "properties": properties}
 
     def keys(self, path: Sequence[str | int]) -> list[str]:
-        return list(self.at(path).get("properties", {}))
+        return _keys(self.at(path))
 
     def homes(self, key: str) -> list[str]:
         """Return where a key belongs, in words, the outermost section first."""
@@ -138,17 +142,33 @@ class _Shape:
             name = schema["$ref"].rsplit("/", 1)[-1]
             described = {key: value for key, value in schema.items() if key != "$ref"}
             return {**self._resolved(self._root["$defs"][name]), **described}
-        arms = [arm for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
-        if len(arms) == 1:
-            outer = {key: value for key, value in schema.items() if key != "anyOf"}
-            return {**self._resolved(arms[0]), **outer}
-        return schema
+        arms = [self._resolved(arm) for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
+        if not arms:
+            return schema
+        outer = {key: value for key, value in schema.items() if key != "anyOf"}
+        return {**(arms[0] if len(arms) == 1 else {"anyOf": arms}), **outer}
+
+
+def _arms(schema: Schema) -> list[Schema]:
+    """Return the schemas that a value can choose from; none where there is no choice."""
+    arms: list[Schema] = schema.get("anyOf", [])
+    return arms
+
+
+def _keys(schema: Schema) -> list[str]:
+    """Return the keys of a section, or of a mapping that allows only some."""
+    found = [key for arm in _arms(schema) for key in _keys(arm)]
+    return found or list(schema.get("properties", schema.get("propertyNames", {}).get("enum", ())))
 
 
 def _step(schema: Schema, part: str | int) -> Schema:
+    for arm in _arms(schema):
+        if arm.get("type") == ("object" if isinstance(part, str) else "array"):
+            return _step(arm, part)
     if isinstance(part, str):
-        found: Schema = schema.get("properties", {}).get(part, {})
-        return found
+        others = schema.get("additionalProperties")
+        found: Schema = schema.get("properties", {}).get(part, others or {})
+        return found if isinstance(found, dict) else {}
     items: list[Schema] = schema.get("prefixItems", [])
     rest: Schema = schema.get("items", {})
     return items[part] if part < len(items) else rest
@@ -215,18 +235,25 @@ def _nearest(value: object, schema: Schema) -> str:
 
 
 def _words(schema: Schema) -> list[object]:
+    found = [word for arm in _arms(schema) for word in _words(arm)]
+    if found:
+        return found
     return list(schema.get("enum", [schema["const"]] if "const" in schema else []))
 
 
 def _allowed(schema: Schema) -> str:
     """Describe in words what a JSON schema accepts."""
+    arms = _arms(schema)
+    if arms:
+        return ", or ".join(map(_allowed, arms))
     words = _words(schema)
     if words:
         return ", ".join(shown(word) for word in words)
     kind = schema.get("type")
     if kind == "object":
-        keys = ", ".join(schema.get("properties", ()))
-        return f"a section with {keys}" if keys else "a section"
+        keys = ", ".join(_keys(schema))
+        some = "one or more of " if schema.get("minProperties") else ""
+        return f"a section with {some}{keys}" if keys else "a section"
     if kind == "array":
         return _allowed_list(schema)
     return _allowed_scalar(schema)
@@ -236,9 +263,9 @@ def _allowed_list(schema: Schema) -> str:
     if "prefixItems" in schema:
         return f"a list of {len(schema['prefixItems'])}, each {_allowed(schema['prefixItems'][0])}"
     items = _allowed(schema.get("items", {}))
-    return f"a list{' that is not empty' if schema.get('minItems') else ''}" + (
-        f", each {items}" if items else ""
-    )
+    least, most = schema.get("minItems", 0), schema.get("maxItems")
+    size = f" of {least} to {most}" if most else " that is not empty" if least else ""
+    return f"a list{size}" + (f", each {items}" if items else "")
 
 
 def _allowed_scalar(schema: Schema) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
+from prunekit.data.folders import NO_CLIP, NO_IMAGE
 from prunekit.data.image import SUFFIXES
 from prunekit.data.photographs import PHOTOGRAPHS, photograph_folder
 from prunekit.errors import DataError, RecipeError, did_you_mean
@@ -203,7 +204,7 @@ def _check_photographs(key: str, place: Place) -> None:
 def _clips_in(folder: Path, what: str) -> set[str]:
     names = {entry.name for entry in _entries(folder, what) if entry.is_dir()}
     if not names:
-        message = f"{what} holds no clip; a clip is a folder of frames in it"
+        message = f"{what} {NO_CLIP}"
         raise RecipeError(message)
     return names
 
@@ -212,7 +213,7 @@ def _images_in(folder: Path, what: str) -> set[str]:
     files = _entries(folder, what)
     names = {file.stem for file in files if file.suffix.lower() in SUFFIXES}
     if not names:
-        message = f"{what} holds no image; files ending in {', '.join(SUFFIXES)} are read"
+        message = f"{what} {NO_IMAGE}"
         raise RecipeError(message)
     return names
 

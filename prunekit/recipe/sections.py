@@ -11,6 +11,7 @@ __all__ = [
     "DistillSection",
     "EvaluateSection",
     "GradualSection",
+    "HeldOutSection",
     "ImagesSection",
     "LatencySection",
     "ModelSection",
@@ -27,6 +28,7 @@ __all__ = [
     "UnstructuredSection",
 ]
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,6 +43,10 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+
+from prunekit.errors import MeasureError
+from prunekit.measure.feed import Feed, Padding, TargetFrames, choose_feed
+from prunekit.measure.protocol import Channels, Protocol, ProtocolName, choose_protocol
 
 LARGEST_BLOCK = 64
 """Largest M of a pattern N:M."""
@@ -164,9 +170,12 @@ class ModelSection(Section):
     scale: Scale | None = Field(
         default=None, description="Magnification. Taken from the network where it tells."
     )
-    input_shape: tuple[Count, Count, Count, Count] = Field(
+    input_shape: Annotated[tuple[Count, ...], Field(min_length=4, max_length=5)] = Field(
         default=(1, 3, 48, 48),
-        description="Batch, channels, height and width of the input to trace with.",
+        description=(
+            "Batch, channels, height and width of the input to trace with; of a network of clips "
+            "batch, frames, channels, height and width."
+        ),
     )
 
     @model_validator(mode="after")
@@ -276,6 +285,51 @@ class TrainImagesSection(ImagesSection):
         return self
 
 
+class HeldOutSection(ImagesSection):
+    """What to evaluate on; images are rounded to 8 bits."""
+
+    frames: Literal["whole"] | Count | None = Field(
+        default=None,
+        description=(
+            "For networks that take clips: `whole` gives them whole `clips`, as REDS4 and Vid4 are "
+            "evaluated; a number gives them parts of at most so many frames that know nothing of "
+            "each other, or with `target: centre` windows of so many. Without it every frame is an "
+            "image by itself."
+        ),
+    )
+    target: TargetFrames | None = Field(
+        default=None,
+        description=(
+            "With `frames`: which of them the network returns, all or the one between. All if not "
+            "given."
+        ),
+    )
+    padding: Padding | None = Field(
+        default=None,
+        description=(
+            "With `target: centre`: which frames stand for those beyond the ends of a clip, as in "
+            "BasicSR. `reflection_circle` if not given."
+        ),
+    )
+
+    @property
+    def feed(self) -> Feed | None:
+        """How clips are given to the network; None for images."""
+        return choose_feed(self.frames, target=self.target, padding=self.padding)
+
+    @model_validator(mode="after")
+    def _check_frames(self) -> HeldOutSection:
+        try:
+            feed = self.feed
+        except MeasureError as error:
+            message = f"cannot be: {error}"
+            raise ValueError(message) from error
+        if feed is not None and self.clips is None:
+            message = "has 'frames', which are of 'clips'; name these"
+            raise ValueError(message)
+        return self
+
+
 class CacheSection(Section):
     """Where decoded images are kept, so that each is decoded once, and outputs of a teacher."""
 
@@ -295,9 +349,8 @@ class DataSection(Section):
     """The images to fine-tune on and to evaluate on."""
 
     train: TrainImagesSection | None = Field(default=None, description="Images to fine-tune on.")
-    evaluate: ImagesSection | None = Field(
-        default=None,
-        description="Held-out images to evaluate on, each frame of `clips` by itself.",
+    evaluate: HeldOutSection | None = Field(
+        default=None, description="Held-out images or clips to evaluate on."
     )
     cache: CacheSection = Field(
         default=CacheSection(),
@@ -743,15 +796,50 @@ class LatencySection(Section):
 
 
 class EvaluateSection(Section):
-    """Measure quality on the held-out images."""
+    """Measure quality on the held-out images; `train.validate_every` compares them likewise."""
 
+    protocol: ProtocolName | None = Field(
+        default=None,
+        description=(
+            "How images are compared, by name: `y` (Y of BT.601, the scale as border), `rgb`, "
+            "`gtmod12` (BasicSR: Y, HR cut to a multiple of 12), `ntire` (RGB, border 4), `reds4` "
+            "(RGB, no border) or `vid4` (Y, no border). `y` if not given."
+        ),
+    )
+    channels: Channels | None = Field(
+        default=None, description="Compare Y or RGB, whatever the protocol says."
+    )
     border: Whole | None = Field(
-        default=None, description="Pixels left out along each edge. The scale if not given."
+        default=None,
+        description="Pixels left out along each edge. What the protocol says if not given.",
+    )
+    modcrop: Count | None = Field(
+        default=None,
+        description=(
+            "Cut the high-resolution images to a multiple of so many pixels. What the protocol "
+            "says if not given, else `data.evaluate.modcrop`, else the scale."
+        ),
     )
     latency: LatencySection | None = Field(
         default=None,
         description="Measure latency as well; `{}` takes the defaults. Off if not given.",
     )
+
+    @property
+    def compared(self) -> Protocol:
+        """How images are compared, as far as this section says."""
+        return choose_protocol(
+            self.protocol, channels=self.channels, border=self.border, modcrop=self.modcrop
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluateSection:
+        try:
+            _ = self.compared
+        except MeasureError as error:
+            message = f"cannot be: {error}"
+            raise ValueError(message) from error
+        return self
 
 
 class ReportSection(Section):
@@ -822,6 +910,15 @@ class Recipe(Section):
         sections = (("prune", self.prune), ("train", self.train))
         return tuple(Stage.model_validate({k: s}) for k, s in sections if s is not None)
 
+    @property
+    def protocol(self) -> Protocol:
+        """How held-out images are compared, with the crop of `data.evaluate` where it has one."""
+        stated = choose_protocol() if self.evaluate is None else self.evaluate.compared
+        images = self.data.evaluate if self.data else None
+        if stated.modcrop is not None or images is None:
+            return stated
+        return replace(stated, modcrop=images.modcrop)
+
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         if self.stages is not None and (self.prune is not None or self.train is not None):
@@ -848,6 +945,7 @@ class Recipe(Section):
             if isinstance(stage.prune, UnstructuredSection) and stage.prune.steps:
                 _check_course(stage.prune, following.train if following else None)
         _check_patterns(self.steps)
+        self._check_crop()
         return self
 
     @model_validator(mode="after")
@@ -861,6 +959,24 @@ class Recipe(Section):
             )
             raise ValueError(message)
         return self
+
+    def _check_crop(self) -> None:
+        """Refuse two crops of the held-out images, and one that the scale does not divide."""
+        crop = self.protocol.modcrop
+        images = self.data.evaluate if self.data else None
+        if images is not None and images.modcrop not in (None, crop):
+            message = (
+                f"cuts the images of 'data.evaluate' to a multiple of {images.modcrop}, and to one "
+                f"of {crop} by 'evaluate'; keep one 'modcrop'"
+            )
+            raise ValueError(message)
+        scale = self.model.scale if self.model else None
+        if images is not None and crop is not None and scale is not None and crop % scale:
+            message = (
+                f"has images to evaluate on cut to a multiple of {crop}, which is none of "
+                f"'model.scale' {scale}; take {scale * -(-crop // scale)} as 'modcrop'"
+            )
+            raise ValueError(message)
 
 
 def _check_course(section: UnstructuredSection, train: TrainSection | None) -> None:

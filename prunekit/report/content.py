@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 
 from prunekit.data.image import Image
 from prunekit.measure.counters import CounterResult
-from prunekit.measure.evaluate import Quality
 from prunekit.measure.latency import Latency
+from prunekit.measure.protocol import Protocol
+from prunekit.measure.scores import Scores
 from prunekit.sparse import FileSize, MaskProof
 from prunekit.surgery.verify import Verification
 from prunekit.train.curve import TrainingCurve
@@ -46,7 +47,7 @@ class Entry:
     params: int | None = None
     macs: int | None = None  # at the output size that the convention states
     latency: Latency | None = None
-    quality: Quality | None = None
+    quality: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class Picture:
 
     name: str  # "HR", or the name of an entry
     pixels: Image = field(repr=False)
-    psnr_y: float | None  # dB over the crop, no border; None for HR itself; infinite if equal
+    psnr: float | None  # dB over the crop, no border; None for HR itself; infinite if equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +164,16 @@ class Report:
     environment: Mapping[str, object] = field(default_factory=dict)  # plain JSON values
     recipe: str = ""  # resolved, YAML
     notes: tuple[str, ...] = ()  # what is left out, and doubts
+
+    @property
+    def protocol(self) -> Protocol | None:
+        """How the entries were compared with HR; None if no entry was."""
+        return next((entry.quality.protocol for entry in self.entries if entry.quality), None)
+
+    @property
+    def psnr_label(self) -> str:
+        """What the PSNR of the entries is called, such as `PSNR-Y`."""
+        return self.protocol.label if self.protocol else "PSNR"
 
     def entry(self, name: str) -> Entry | None:
         """Return the entry of that name, if there is one."""

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from prunekit.data.image import Image
 from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import upscale
-from prunekit.measure.quality import luma, psnr_y
+from prunekit.measure.protocol import Channels, psnr_of
+from prunekit.measure.quality import luma
 from prunekit.report.content import HR, Crop, Picture, Preview
 
 _PREVIEW_SIDE = 320
@@ -46,16 +47,17 @@ def cut_crops(
     count: int,
     size: int,
     border: int = 0,
+    channels: Channels = "y",
 ) -> tuple[Crop, ...]:
     """Cut up to `count` squares of `size` HR pixels from HR and from every method's outputs.
 
     They lie where bicubic interpolation errs most, the detail that a network has to bring back:
     the choice depends on the images alone and favours no network. They never overlap, keep off
     the border, and every image gives one before any gives a second. An image smaller than
-    `size` gives a smaller square.
+    `size` gives a smaller square. Their PSNR is of `channels`.
     """
     places = _choose(pairs, count=count, size=size, border=border)
-    return tuple(_cut(pairs[place.pair], place, outputs) for place in places)
+    return tuple(_cut(pairs[place.pair], place, outputs, channels) for place in places)
 
 
 def preview_images(pairs: Sequence[ImagePair], crops: Sequence[Crop]) -> tuple[Preview, ...]:
@@ -113,14 +115,19 @@ def _integral(plane: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.pad(plane.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
 
 
-def _cut(pair: ImagePair, place: _Place, outputs: Mapping[str, Sequence[Image]]) -> Crop:
+def _cut(
+    pair: ImagePair,
+    place: _Place,
+    outputs: Mapping[str, Sequence[Image]],
+    channels: Channels,
+) -> Crop:
     rows = slice(place.top, place.top + place.size)
     columns = slice(place.left, place.left + place.size)
     hr = pair.hr[rows, columns].copy()
     pictures = [Picture(HR, hr, None)]
     for name, images in outputs.items():
         sr = images[place.pair][rows, columns].copy()
-        pictures.append(Picture(name, sr, psnr_y(sr, hr, 0)))
+        pictures.append(Picture(name, sr, psnr_of(sr, hr, channels)))
     return Crop(pair.name, place.left, place.top, place.size, tuple(pictures))
 
 

@@ -52,7 +52,7 @@ def _gains(report: Report, dense: Entry, slim: Entry) -> Iterator[str]:
     loss = _quality_change(dense, slim)
     if loss is not None:
         when = "after" if report.training else "without"
-        yield f"{signed(loss, 2)} dB PSNR-Y {when} fine-tuning"
+        yield f"{signed(loss, 2)} dB {report.psnr_label} {when} fine-tuning"
 
 
 def _saving(share: float, what: str) -> str:
@@ -79,7 +79,7 @@ def _speedup(before: Latency, after: Latency) -> float:
 def _quality_change(dense: Entry, slim: Entry) -> float | None:
     if dense.quality is None or slim.quality is None:
         return None
-    loss = slim.quality.psnr_y - dense.quality.psnr_y
+    loss = slim.quality.psnr - dense.quality.psnr
     return loss if math.isfinite(loss) else None
 
 
@@ -112,7 +112,7 @@ def _proof_cautions(report: Report) -> Iterator[str]:
 def _bicubic_cautions(slim: Entry, bicubic: Entry) -> Iterator[str]:
     if slim.quality is None or bicubic.quality is None:
         return
-    ahead = slim.quality.psnr_y - bicubic.quality.psnr_y
+    ahead = slim.quality.psnr - bicubic.quality.psnr
     if ahead < 0:
         yield (
             f"The slim network is {number(-ahead, 2)} dB below bicubic interpolation, "

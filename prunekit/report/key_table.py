@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["key_table"]
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from prunekit.measure.latency import Latency
 from prunekit.report.content import DENSE, Entry, Report
@@ -17,24 +17,29 @@ _SECOND = 1000.0  # milliseconds
 def key_table(report: Report) -> Table:
     """Return every entry with its cost and quality, and the change against the dense network."""
     entries, dense = report.entries, report.entry(DENSE)
-    columns = [(column, cells) for column, cells in _columns(entries, dense) if _any(cells)]
+    found = _columns(entries, dense, report.psnr_label)
+    columns = [(column, cells) for column, cells in found if _any(cells)]
     rows = (
         (Cell(entry.name), *(cells[place] for _, cells in columns))
         for place, entry in enumerate(entries)
     )
     return Table(
         "Result",
-        "The networks compared, with the change against the dense one",
+        "The networks compared, with the change against the dense one"
+        + (f"; quality on {report.protocol}" if report.protocol else ""),
         (Column("network", "text"), *(column for column, _ in columns)),
         tuple(rows),
     )
 
 
-def _columns(entries: Sequence[Entry], dense: Entry | None) -> Iterator[tuple[Column, list[Cell]]]:
+def _columns(
+    entries: Sequence[Entry], dense: Entry | None, psnr: str
+) -> Iterator[tuple[Column, list[Cell]]]:
     yield _count_column("params", [e.params for e in entries], dense.params if dense else None)
     yield _count_column("MACs", [e.macs for e in entries], dense.macs if dense else None)
     yield _latency_column(entries, dense)
-    for heading, figure, digits in _QUALITIES:
+    qualities = ((f"{psnr} (dB)", _psnr, 2), ("SSIM", _ssim, 4))
+    for heading, figure, digits in qualities:
         base = figure(dense) if dense else None
         yield (
             Column(heading),
@@ -46,17 +51,11 @@ def _columns(entries: Sequence[Entry], dense: Entry | None) -> Iterator[tuple[Co
 
 
 def _psnr(entry: Entry) -> float | None:
-    return entry.quality.psnr_y if entry.quality else None
+    return entry.quality.psnr if entry.quality else None
 
 
 def _ssim(entry: Entry) -> float | None:
-    return entry.quality.ssim_y if entry.quality else None
-
-
-_QUALITIES: tuple[tuple[str, Callable[[Entry], float | None], int], ...] = (
-    ("PSNR-Y (dB)", _psnr, 2),
-    ("SSIM", _ssim, 4),
-)
+    return entry.quality.ssim if entry.quality else None
 
 
 def _count_column(

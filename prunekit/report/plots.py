@@ -50,9 +50,9 @@ class Mark:
     figures: str
 
 
-@dataclass(frozen=True)
-class ScatterPlot:
-    """PSNR-Y over MACs, and the way that pruning and fine-tuning went."""
+@dataclass(frozen=True, kw_only=True)
+class _Plot:
+    """A field with a grid: its edges and ticks, and what a reader who sees nothing is told."""
 
     width: int
     height: int
@@ -61,27 +61,26 @@ class ScatterPlot:
     bottom: int
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
+    description: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScatterPlot(_Plot):
+    """PSNR over MACs, and the way that pruning and fine-tuning went."""
+
     x_heading: str
+    y_heading: str
     marks: tuple[Mark, ...]
     path: str  # from dense by way of slim before fine-tuning to slim
     floor: Tick | None  # bicubic interpolation, which has no MACs
-    description: str
 
 
-@dataclass(frozen=True)
-class CurvePlot:
+@dataclass(frozen=True, kw_only=True)
+class CurvePlot(_Plot):
     """One quantity over the steps of a training."""
 
-    width: int
-    height: int
-    left: int
-    right: int
-    bottom: int
-    x_ticks: tuple[Tick, ...]
-    y_ticks: tuple[Tick, ...]
     heading: str
     runs: tuple[str, ...]  # polylines; a value that is not finite parts them
-    description: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class CostBar:
 
 
 def scatter_plot(report: Report) -> ScatterPlot | None:
-    """Draw PSNR-Y over MACs; None with fewer than two networks that have both."""
+    """Draw PSNR over MACs; None with fewer than two networks that have both."""
     places = [(e, e.macs, _psnr(e)) for e in report.entries]
     points = [(e, macs, db) for e, macs, db in places if macs is not None and db is not None]
     if len(points) < 2:  # noqa: PLR2004
@@ -121,10 +120,11 @@ def scatter_plot(report: Report) -> ScatterPlot | None:
         x_ticks=x.ticks,
         y_ticks=y.ticks,
         x_heading=f"MACs ({unit.prefix})" if unit.prefix else "MACs",
+        y_heading=f"{report.psnr_label} (dB)",
         marks=_spread(marks),
         path=_path(marks),
         floor=None if floor is None else Tick(y.place(floor), f"{BICUBIC} {number(floor, 2)} dB"),
-        description="PSNR-Y over MACs. "
+        description=f"{report.psnr_label} over MACs. "
         + "; ".join(
             f"{entry.name}: {number(across, 1)} {unit.prefix}, {number(db, 2)} dB"
             for (entry, _, db), across in zip(points, xs, strict=True)
@@ -222,7 +222,7 @@ def _round_step(step: float) -> float:
 
 
 def _psnr(entry: Entry) -> float | None:
-    value = entry.quality.psnr_y if entry.quality else None
+    value = entry.quality.psnr if entry.quality else None
     return value if value is not None and math.isfinite(value) else None
 
 

@@ -111,12 +111,12 @@ def _crop_views(report: Report) -> list[_CropView]:
 
 
 def _tiles(crop: Crop) -> tuple[_Tile, ...]:
-    dense = next((picture.psnr_y for picture in crop.pictures if picture.name == DENSE), None)
+    dense = next((picture.psnr for picture in crop.pictures if picture.name == DENSE), None)
     return tuple(
         _Tile(
             name=picture.name,
             uri=_data_uri(picture.pixels, "PNG"),
-            figure=f"{decibel(picture.psnr_y)} dB" if picture.psnr_y is not None else "",
+            figure=f"{decibel(picture.psnr)} dB" if picture.psnr is not None else "",
             note=_against(picture, dense),
         )
         for picture in crop.pictures
@@ -124,9 +124,9 @@ def _tiles(crop: Crop) -> tuple[_Tile, ...]:
 
 
 def _against(picture: Picture, dense: float | None) -> str:
-    if picture.psnr_y is None or dense is None or picture.name == DENSE:
+    if picture.psnr is None or dense is None or picture.name == DENSE:
         return ""
-    return signed(picture.psnr_y - dense, 2)
+    return signed(picture.psnr - dense, 2)
 
 
 def _data_uri(pixels: Image, kind: str) -> str:

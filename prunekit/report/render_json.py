@@ -15,7 +15,7 @@ import numpy as np
 from prunekit.report.content import Report
 from prunekit.report.headline import cautions, headline
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _UNSAFE = re.compile("[<>&\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 

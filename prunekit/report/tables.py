@@ -20,10 +20,13 @@ __all__ = [
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
-from prunekit.measure.evaluate import ImageQuality
+from prunekit.measure.scores import ClipScore, ImageScore
 from prunekit.report.content import CrossCheck, GroupRow, Report, SparsityRow
 from prunekit.report.figures import decibel, duration, number, shape, times
 from prunekit.report.table import Bar, Cell, Column, Table
+from prunekit.train.curve import TrainingCurve
+
+_Score = ImageScore | ClipScore
 
 _ARROW = "\N{RIGHTWARDS ARROW}"
 
@@ -49,34 +52,36 @@ def crop_table(report: Report) -> Table | None:
         picture.name
         for crop in report.crops
         for picture in crop.pictures
-        if picture.psnr_y is not None
+        if picture.psnr is not None
     )
     if not names:
         return None
     rows = []
     for crop in report.crops:
-        figures = {picture.name: picture.psnr_y for picture in crop.pictures}
+        figures = {picture.name: picture.psnr for picture in crop.pictures}
         place = Cell(f"{crop.size}x{crop.size} at ({crop.left}, {crop.top})")
         rows.append((Cell(crop.image), place, *(Cell(decibel(figures.get(n))) for n in names)))
     return Table(
         "Crops",
-        "PSNR-Y of the crops in dB",
+        f"{report.psnr_label} of the crops in dB",
         (Column("image", "name"), Column("pixels", "text"), *(Column(name) for name in names)),
         tuple(rows),
     )
 
 
 def image_table(report: Report) -> Table | None:
-    """Return PSNR-Y of every image under every entry, with SSIM beside it."""
+    """Return the PSNR of every image or clip under every entry, with SSIM beside it."""
     entries = [entry for entry in report.entries if entry.quality and entry.quality.images]
-    scores = [_by_name(entry.quality.images) for entry in entries if entry.quality]
+    qualities = [entry.quality for entry in entries if entry.quality]
+    scores = [_by_name(quality.clips or quality.images) for quality in qualities]
+    what = "clip" if any(quality.clips for quality in qualities) else "image"
     names = dict.fromkeys(name for figures in scores for name in figures)
     if not names:
         return None
     return Table(
-        "Image by image",
-        "PSNR-Y in dB of every image, with SSIM",
-        (Column("image", "name"), *(Column(entry.name) for entry in entries)),
+        f"{what.capitalize()} by {what}",
+        f"{report.psnr_label} in dB of every {what}, with SSIM ({report.protocol})",
+        (Column(what, "name"), *(Column(entry.name) for entry in entries)),
         tuple(
             (Cell(name), *(_score_cell(figures.get(name)) for figures in scores)) for name in names
         ),
@@ -210,10 +215,15 @@ def training_table(report: Report) -> Table | None:
     """Return what every training did, in figures."""
     if not report.training:
         return None
-    headings = ("steps", "batch", "LR patch", "images", "first loss", "last loss", "time")
+    headings = ["steps", "batch", "LR patch", "images", "first loss", "last loss", "time"]
+    caption = "What every training saw, and its loss at the first and the last point of the curve"
+    looked = next((c.protocol for c in report.training if c.validation and c.protocol), None)
+    if looked is not None:
+        headings.append(f"{looked.label} (dB)")
+        caption += f"; at its last look at held-out images {looked.label} ({looked}), and the best"
     return Table(
         "Fine-tuning",
-        "What every training saw, and its loss at the first and the last point of the curve",
+        caption,
         (Column("stage", "text"), *(Column(heading) for heading in headings)),
         tuple(
             (
@@ -225,10 +235,20 @@ def training_table(report: Report) -> Table | None:
                 Cell(f"{curve.loss[0]:.4g}" if curve.loss else ""),
                 Cell(f"{curve.loss[-1]:.4g}" if curve.loss else ""),
                 Cell(duration(curve.seconds)),
+                *((_look_cell(curve),) if looked is not None else ()),
             )
             for curve in report.training
         ),
     )
+
+
+def _look_cell(curve: TrainingCurve) -> Cell:
+    """Show what the last look found, and the best one if that is another."""
+    if not curve.validation:
+        return Cell()
+    last, best = curve.validation[-1], max(curve.validation, key=lambda point: point.psnr)
+    note = f"{decibel(best.psnr)} at step {best.step:,}" if best.psnr > last.psnr else ""
+    return Cell(decibel(last.psnr), note=note)
 
 
 def cross_check_table(report: Report) -> Table | None:
@@ -289,12 +309,12 @@ def _facts(
     return Table(title, caption, (Column("what", "text"), Column("value", kind)), cells)
 
 
-def _by_name(images: Sequence[ImageQuality]) -> dict[str, ImageQuality]:
-    return {image.name: image for image in images}
+def _by_name(scores: Sequence[_Score]) -> dict[str, _Score]:
+    return {score.name: score for score in scores}
 
 
-def _score_cell(image: ImageQuality | None) -> Cell:
-    return Cell() if image is None else Cell(decibel(image.psnr_y), note=number(image.ssim_y, 4))
+def _score_cell(score: _Score | None) -> Cell:
+    return Cell() if score is None else Cell(decibel(score.psnr), note=number(score.ssim, 4))
 
 
 def _group_row(group: GroupRow, widest: int) -> tuple[Cell, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from prunekit.measure.protocol import Protocol
 from prunekit.train.options import TrainOptions
 
 _POINTS = 50
@@ -20,7 +21,7 @@ class ValidationPoint:
 
     step: int
     """Steps that were done."""
-    psnr_y: float
+    psnr: float
     """Mean over the images in dB."""
 
 
@@ -37,6 +38,7 @@ class TrainingCurve:
     batch_size: int
     patch_size: int  # side of an LR patch in pixels
     validation: tuple[ValidationPoint, ...] = ()
+    protocol: Protocol | None = None  # of the validation
     out_of_time: bool = False  # the budget of time was over before the steps were
 
 
@@ -46,6 +48,7 @@ class CurveRecorder:
 
     options: TrainOptions
     images: int
+    protocol: Protocol | None = None
     _steps: list[int] = field(default_factory=list)
     _loss: list[float] = field(default_factory=list)
     _learning_rate: list[float] = field(default_factory=list)
@@ -79,6 +82,7 @@ class CurveRecorder:
             batch_size=self.options.batch_size,
             patch_size=self.options.patch_size,
             validation=tuple(self._validation),
+            protocol=self.protocol,
             out_of_time=out_of_time,
         )
 
@@ -89,7 +93,7 @@ class CurveRecorder:
             "loss": self._loss,
             "learning_rate": self._learning_rate,
             "pending": self._pending,
-            "validation": [[point.step, point.psnr_y] for point in self._validation],
+            "validation": [[point.step, point.psnr] for point in self._validation],
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

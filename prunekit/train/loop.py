@@ -185,6 +185,7 @@ def _begin(
 ) -> _Course:
     """Start from the beginning, or from the newest checkpoint."""
     folder = session.folder
+    protocol = session.validation.protocol if session.validation else None
     teacher = trainer.distillation
     identity = Identity.of(
         options,
@@ -192,12 +193,13 @@ def _begin(
         patches.pairs,
         seed=seed,
         processes=trainer.processes.count,
+        protocol=protocol,
     )
     course = _Course(
         trainer=trainer,
         patches=patches,
         started=time.perf_counter(),
-        recorder=CurveRecorder(options, images=len(patches.pairs)),
+        recorder=CurveRecorder(options, images=len(patches.pairs), protocol=protocol),
         identity=identity,
         session=session,
         checkpoints=None
@@ -284,7 +286,6 @@ def _look(course: _Course, options: TrainOptions) -> None:
     score = None
     if course.session.validation and _due(course.done, options.validate_every, last=last):
         score = _validate(course, course.session.validation)
-        course.score = {"psnr_y": score}
     if course.checkpoints is not None and _due(course.done, options.checkpoint_every, last=last):
         _commit(course, score)
 
@@ -304,7 +305,8 @@ def _validate(course: _Course, validation: Validation) -> float:
                 hook.at_look(trainer.inner)
             score = validation.run(trainer.inner, course.done, trainer.processes)
     course.recorder.add_validation(ValidationPoint(course.done, score))
-    course.note(psnr_y=score)
+    course.score = {validation.protocol.key: score}
+    course.note(**course.score)
     return score
 
 

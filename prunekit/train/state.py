@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.errors import TrainError
 from prunekit.graph import fingerprint
+from prunekit.measure.protocol import Protocol
 from prunekit.train.checkpoint import Checkpoint
 from prunekit.train.curve import CurveRecorder
 from prunekit.train.options import TrainOptions
@@ -39,6 +40,8 @@ class Identity:
     """A checksum of all images."""
     seed: int
     processes: int
+    protocol: Protocol | None = None
+    """How held-out images are compared, by which the best checkpoint is chosen."""
 
     @staticmethod
     def of(
@@ -48,6 +51,7 @@ class Identity:
         *,
         seed: int,
         processes: int,
+        protocol: Protocol | None = None,
     ) -> Identity:
         """Of a training that is about to begin, of a network and perhaps a teacher."""
         images = 0
@@ -63,7 +67,8 @@ class Identity:
         for network in networks:
             for content in content_of(network):
                 weights = zlib.crc32(content.data, weights)
-        return Identity(settings, fingerprint(networks[0]), weights, images, seed, processes)
+        code = fingerprint(networks[0])
+        return Identity(settings, code, weights, images, seed, processes, protocol)
 
     def check(self, found: Mapping[str, Any]) -> None:
         """Raise `TrainError` if a checkpoint is of another training."""
@@ -72,7 +77,7 @@ class Identity:
         other = [name for name, value in mine["settings"].items() if settings.get(name) != value]
         other += [
             name
-            for name in ("network", "weights", "images", "seed")
+            for name in ("network", "weights", "images", "seed", "protocol")
             if found.get(name) != mine[name]
         ]
         if found.get("processes") != self.processes:

@@ -7,13 +7,16 @@ __all__ = ["Validation"]
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 
 import PIL.Image
 from torch import nn
 
-from prunekit.data.pairs import ImagePair
-from prunekit.measure.evaluate import Evaluation, evaluate
+from prunekit.data.image import Image
+from prunekit.data.pairs import ClipPair, ImagePair
+from prunekit.measure.evaluate import evaluate
+from prunekit.measure.feed import Feed
+from prunekit.measure.protocol import Protocol
+from prunekit.measure.scores import ImageScore, Scores
 from prunekit.progress import Silent
 from prunekit.train.processes import Processes
 
@@ -22,32 +25,33 @@ from prunekit.train.processes import Processes
 class Validation:
     """What is looked at; the images are shared out to the processes."""
 
-    pairs: Sequence[ImagePair]
-    border: int
-    """Pixels cut off every side before comparing."""
+    pairs: Sequence[ImagePair] | Sequence[ClipPair]
+    protocol: Protocol
+    """How they are compared."""
     samples: Path | None = None
     """Folder that what the network makes of the images is written to, a folder a look."""
+    feed: Feed | None = None
+    """How clips are given to the network; None for images."""
 
     def run(self, model: nn.Module, step: int, processes: Processes) -> float:
-        """Mean PSNR-Y in dB over all images, the same in every process."""
+        """Mean PSNR in dB over all images or clips, the same in every process."""
         mine = self.pairs[processes.index :: processes.count]
-        scores: list[tuple[int, float]] = []
+        images: Sequence[ImageScore] = ()
         if mine:
-            found = evaluate(model, mine, border=self.border, progress=Silent())
-            self._write(found, mine, step)
-            places = range(processes.index, len(self.pairs), processes.count)
-            scores = [
-                (place, image.psnr_y)
-                for place, image in zip(places, found.quality.images, strict=True)
-            ]
-        together = sorted(score for part in processes.gathered(scores) for score in part)
-        return fmean(psnr for _, psnr in together)
+            images = evaluate(
+                model,
+                mine,
+                self.protocol,
+                feed=self.feed,
+                progress=Silent(),
+                take=lambda name, sr: self._write(step, name, sr),
+            ).images
+        together = tuple(score for part in processes.gathered(images) for score in part)
+        return Scores(self.protocol, self.pairs[0].scale, together).psnr
 
-    def _write(self, found: Evaluation, pairs: Sequence[ImagePair], step: int) -> None:
-        if self.samples is None:
-            return
-        folder = self.samples / f"step-{step:08d}"
-        for pair, output in zip(pairs, found.outputs, strict=True):
-            file = folder / f"{pair.name}.png"  # a frame of a clip is in a folder
+    def _write(self, step: int, name: str, sr: Image) -> None:
+        if self.samples is not None:
+            # A frame of a clip is in a folder.
+            file = self.samples / f"step-{step:08d}" / f"{name}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            PIL.Image.fromarray(output).save(file)
+            PIL.Image.fromarray(sr).save(file)

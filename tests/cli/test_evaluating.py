@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from safetensors.torch import save_file
 
 import prunekit
+from prunekit import PrunekitError
 from prunekit.cli import main
+from prunekit.measure.protocol import Protocol
 from prunekit.nets import create
 
 FACTORY = """
@@ -24,6 +28,19 @@ class Repeat(torch.nn.Module):
     def forward(self, x):
         print("from the network")
         return x.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+
+
+class Video(Repeat):
+    # Adds as many grey levels as there are frames.
+    def forward(self, x):
+        _, frames, _, _, _ = x.shape
+        large = super().forward(x.flatten(0, 1)).unflatten(0, (1, frames))
+        return large + frames / 255
+
+
+class Centre(Repeat):
+    def forward(self, x):
+        return super().forward(x[:, x.shape[1] // 2])
 """
 
 
@@ -43,6 +60,20 @@ def here(tmp_path, monkeypatch):
         PIL.Image.fromarray(small).save(tmp_path / "lr" / f"{name}x2.png")
         PIL.Image.fromarray(small[:8, :10]).save(tmp_path / "three" / f"{name}.png")
     return tmp_path
+
+
+@pytest.fixture
+def clips(here):
+    """Two clips of four and two frames, HR and LR x2."""
+    random = np.random.default_rng(1)
+    for name, frames in (("walk", 4), ("city", 2)):
+        for folder in ("GT", "BI"):
+            (here / folder / name).mkdir(parents=True)
+        for frame in range(frames):
+            small = random.integers(0, 200, (12, 16, 3), dtype=np.uint8)
+            PIL.Image.fromarray(small).save(here / "BI" / name / f"{frame:03}.png")
+            large = small.repeat(2, axis=0).repeat(2, axis=1)
+            PIL.Image.fromarray(large).save(here / "GT" / name / f"{frame:03}.png")
 
 
 def errors(capsys):
@@ -127,6 +158,16 @@ def test_built_in_networks_with_weights_and_without(here, capsys):
         (["enlargers:Repeat", "--data", "hr", "--device", "cuda:99"], "there is none"),
         (["torch.nn:Identity", "--data", "hr"], "does not tell its scale"),
         (["edsr_x2_compact", "--data", "hr", "--scale", "0"], "--scale"),
+        (["edsr_x2_compact", "--data", "hr", "--protocol", "red4"], "did you mean 'reds4'"),
+        (
+            ["edsr_x2_compact", "--data", "hr", "--protocol", "y", "--rgb"],
+            "protocol 'y' contradicts channels 'rgb'; leave one of both out",
+        ),
+        (
+            ["enlargers:Repeat", "--data", "hr", "--scale", "5", "--protocol", "gtmod12"],
+            "modcrop is 12, which is no multiple of the scale 5",
+        ),
+        (["edsr_x2_compact", "--data", "hr", "--names", "birt"], "did you mean 'bird'"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments, why, capsys):
@@ -143,8 +184,118 @@ def test_a_missing_partner_and_a_corrupt_image_are_told(here, capsys):
     assert "bird.png cannot be read" in errors(capsys)
 
 
+def run_and_read(*command):
+    assert main(["evaluate", *command, "-q", "--json", "out.json"]) == 0
+    with open("out.json") as file:  # noqa: PTH123
+        return json.load(file)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_protocol_is_named_and_its_parts_are_stated_otherwise(capsys):
+    command = ["enlargers:Repeat", "--data", "hr", "--protocol"]
+    told = run_and_read(*command, "reds4")
+    assert (told["convention"]["channels"], told["convention"]["border"]) == ("RGB", 0)
+    assert "x2, RGB, border 0, modcrop 2" in capsys.readouterr().out
+    told = run_and_read(*command, "gtmod12")  # 24x33 becomes 24x24
+    assert (told["convention"]["border"], told["convention"]["modcrop"]) == (2, 12)
+    out = capsys.readouterr().out
+    assert "Y of BT.601, border 2, modcrop 12" in out
+    assert "PSNR-Y (dB)" in out
+    told = run_and_read(*command, "ntire", "--y", "--border", "1", "--modcrop", "8")
+    found = [told["convention"][key] for key in ("channels", "border", "modcrop")]
+    assert found == ["Y of BT.601 (16 to 235), not rounded", 1, 8]
+
+
+CLIPS = ["--data", "GT", "--lr", "BI", "--clips"]
+
+
+@pytest.mark.usefixtures("clips")
+def test_a_network_of_video_is_given_whole_clips(capsys):
+    told = run_and_read("enlargers:Video", *CLIPS, "--frames", "whole", "--protocol", "reds4")
+    walk, city = (20 * math.log10(255 / frames) for frames in (4, 2))
+    assert told["psnr"] == pytest.approx((walk + city) / 2)
+    assert [(each["name"], each["frames"]) for each in told["clips"]] == [("city", 2), ("walk", 4)]
+    assert [each["psnr"] for each in told["clips"]] == pytest.approx([city, walk])
+    assert [image["name"] for image in told["images"]][1:3] == ["city/00000001", "walk/00000000"]
+    mean = "the 6 frames of 2 clips, clip by clip (whole clips at once)"
+    assert told["convention"]["mean"] == f"over {mean}"
+    assert told["convention"]["border"] == 0
+    out = capsys.readouterr().out
+    assert "x2, RGB, border 0, modcrop 2" in out
+    assert f"mean over {mean}; seconds are those of a frame" in out.replace("\n", " ")
+    assert [line.split()[0] for line in out.splitlines() if len(line.split()) == 4] == [
+        "city",
+        "walk",
+        "mean",
+    ]
+
+
+@pytest.mark.usefixtures("clips")
+def test_clips_in_parts_in_windows_and_frame_by_frame():
+    told = run_and_read("enlargers:Video", *CLIPS, "--frames", "1", "--rgb")
+    assert told["psnr"] == pytest.approx(20 * math.log10(255))
+    assert "parts of at most 1 frames" in told["convention"]["mean"]
+    window = ["--frames", "3", "--target", "centre", "--padding", "replicate", "--names", "walk"]
+    told = run_and_read("enlargers:Centre", *CLIPS, *window)
+    assert (told["psnr"], told["clips"][0]["frames"]) == (None, 4)
+    assert "windows of 3 frames, padding replicate" in told["convention"]["mean"]
+    told = run_and_read("enlargers:Repeat", *CLIPS)
+    assert told["images"][0]["name"] == "city/000"
+    assert "2 clips, clip by clip (each frame by itself)" in told["convention"]["mean"]
+
+
+@pytest.mark.usefixtures("clips")
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["Video", *CLIPS], "give it images that it takes, or clips with 'frames' if it is of vid"),
+        (["Video", *CLIPS, "--frames", "1", "--target", "centre"], "every frame, set target all"),
+        (["Centre", *CLIPS, "--frames", "whole"], "frame in the middle, set target centre"),
+        (["Video", *CLIPS[:-1], "--frames", "whole"], "are of clips; say --clips as well"),
+        (["Video", *CLIPS, "--frames", "all"], "frames 'all' is no number of frames"),
+        (["Video", *CLIPS, "--frames", "2", "--target", "centre"], "needs an odd number of frames"),
+        (["Video", *CLIPS, "--frames", "2", "--padding", "circle"], "padding 'circle' is of win"),
+        (["Video", *CLIPS, "--target", "center"], "no target 'center'; did you mean 'centre'"),
+        (["Video", "--data", "hr", "--clips", "--frames", "2"], "holds no clip"),
+        (
+            ["Centre", *CLIPS, "--frames", "5", "--target", "centre"],
+            "clip 'city': its 2 frames are too few for windows of 5 with padding reflection_circle",
+        ),
+    ],
+)
+def test_mistakes_with_clips_are_one_sentence(arguments, why, capsys):
+    network, *rest = arguments
+    assert main(["evaluate", f"enlargers:{network}", *rest]) == 2
+    assert why in errors(capsys)
+
+
+@pytest.mark.usefixtures("clips")
+def test_clips_from_python():
+    class Video(torch.nn.Module):
+        scale = 2
+
+        def forward(self, x):
+            return x.repeat_interleave(2, 3).repeat_interleave(2, 4) + x.shape[1] / 255
+
+    scores = prunekit.evaluate(Video(), "GT", lr="BI", clips=True, frames="whole", channels="rgb")
+    assert [clip.psnr for clip in scores.clips] == pytest.approx(
+        [20 * math.log10(255 / 2), 20 * math.log10(255 / 4)]
+    )
+    with pytest.raises(PrunekitError, match="are of clips; say that the folder holds clips"):
+        prunekit.evaluate(Video(), "GT", frames="whole")
+
+
+@pytest.mark.usefixtures("here")
+def test_only_some_images_are_taken():
+    told = run_and_read("enlargers:Repeat", "--data", "hr", "--names", "bird")
+    assert [image["name"] for image in told["images"]] == ["bird"]
+
+
 @pytest.mark.usefixtures("here")
 def test_from_python():
+    own = Protocol("rgb", border=4, modcrop=8)
+    scores = prunekit.evaluate(create("edsr_x2_compact"), "hr", protocol=own, names=["baby"])
+    assert scores.protocol == own
     scores = prunekit.evaluate(create("edsr_x2_compact"), "hr", channels="rgb", border=4)
     assert (scores.protocol.channels, scores.protocol.border) == ("rgb", 4)
     assert [image.name for image in scores.images] == ["baby", "bird"]

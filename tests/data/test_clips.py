@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prunekit.data.pairs import ClipPair, Clips, load_clips, load_pairs
+from prunekit.data.pairs import ClipPair, Clips, find_clips, load_clips, load_pairs
 from prunekit.data.resize import downscale
 from prunekit.errors import DataError
 from prunekit.progress import Silent
@@ -48,6 +48,23 @@ def test_frames_can_be_taken_one_by_one(roots):
     pairs = load(roots, ("walk",), read=load_pairs)
     assert [pair.name for pair in pairs] == [f"walk/{frame:08}" for frame in range(3)]
     assert pairs[1].hr.shape == (12, 18, 3)
+
+
+def test_clips_that_are_found_are_read_when_they_are_asked_for(roots):
+    found = find_clips(Clips(roots[0], lr=roots[1]), 2)
+    for clip, same in zip(found, load(roots), strict=True):
+        assert isinstance(clip, ClipPair)
+        assert clip.name == same.name
+        assert np.array_equal(clip.lr, same.lr)
+        assert np.array_equal(clip.hr, same.hr)
+    (roots[0] / "walk" / "00000000.png").write_bytes(b"")
+    late = find_clips(Clips(roots[0], lr=roots[1]), 2)
+    assert len(late) == 2
+    with pytest.raises(DataError, match=r"00000000\.png cannot be read"):
+        late[1]
+    (roots[1] / "walk" / "00000001.png").unlink()
+    with pytest.raises(DataError, match=r"walk: 1 without LR, first frame '00000001'"):
+        find_clips(Clips(roots[0], lr=roots[1]), 2)
 
 
 def test_an_unknown_clip_gets_a_suggestion(roots):

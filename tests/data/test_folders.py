@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from prunekit.data.folders import match
+from prunekit.data.folders import image_files, match
 from prunekit.data.pairs import Folder, find_pairs, load_pairs
 from prunekit.data.resize import downscale
 from prunekit.errors import DataError
@@ -123,6 +123,19 @@ def test_a_folder_without_images_is_told(tmp_path, name, why):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=why):
         find_pairs(Folder(tmp_path / name), 2)
+
+
+def test_files_are_found_in_folders_below_and_links_to_nothing_are_not_lost(tmp_path):
+    for name in ("b/2.png", "a.PNG", "b/1.jpg", ".hidden/3.png", "b/.4.png"):
+        write(tmp_path / name, noise(0))
+    (tmp_path / "c.png").symlink_to("nothing.png")
+    (tmp_path / "d.png").mkdir()
+    (tmp_path / "notes.txt").touch()
+    found = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path, below=True)]
+    assert found == ["a.PNG", "b/1.jpg", "b/2.png", "c.png"]
+    assert [path.name for path in image_files(tmp_path)] == ["a.PNG", "c.png"]
+    with pytest.raises(DataError, match=r"c\.png cannot be read: No such file"):
+        load((tmp_path, None))
 
 
 def test_hr_that_is_smaller_than_the_scale_is_refused(tmp_path):

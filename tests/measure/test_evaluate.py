@@ -11,6 +11,7 @@ from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import downscale
 from prunekit.errors import DataError, MeasureError
 from prunekit.measure.evaluate import evaluate, evaluate_bicubic, super_resolve
+from prunekit.measure.protocol import PROTOCOLS
 from prunekit.measure.quality import psnr_y, ssim_y
 from prunekit.progress import Silent
 
@@ -35,27 +36,34 @@ def pair(scale, size=(14, 19), name="pair"):
     return ImagePair(name, lr, lr.repeat(scale, axis=0).repeat(scale, axis=1))
 
 
+def evaluated(model, pairs):
+    """Scores on Y with the scale as border, and the outputs by name."""
+    outputs = {}
+    protocol = PROTOCOLS["y"]
+    return evaluate(model, pairs, protocol, progress=Silent(), take=outputs.__setitem__), outputs
+
+
 @pytest.mark.parametrize("scale", [1, 2, 3, 4])
 def test_a_perfect_network_is_without_error(scale):
     pairs = [pair(scale), pair(scale, (21, 15), "other")]
-    evaluation = evaluate(Nearest(scale), pairs, border=scale, progress=Silent())
-    assert evaluation.quality.psnr_y == math.inf
-    assert evaluation.quality.ssim_y == pytest.approx(1.0)
-    assert evaluation.quality.border == scale
-    assert [image.name for image in evaluation.quality.images] == ["pair", "other"]
-    for output, each in zip(evaluation.outputs, pairs, strict=True):
-        assert output.dtype == np.uint8
-        assert np.array_equal(output, each.hr)
+    scores, outputs = evaluated(Nearest(scale), pairs)
+    assert scores.psnr == math.inf
+    assert scores.ssim == pytest.approx(1.0)
+    assert (scores.protocol, scores.scale) == (PROTOCOLS["y"].at(scale), scale)
+    assert [image.name for image in scores.images] == list(outputs) == ["pair", "other"]
+    for each in pairs:
+        assert outputs[each.name].dtype == np.uint8
+        assert np.array_equal(outputs[each.name], each.hr)
 
 
 def test_figures_are_those_of_the_8_bit_output_and_their_mean():
     pairs = [pair(2), pair(2, (30, 16), "other")]
-    evaluation = evaluate(Nearest(2, 10.4 / 255), pairs, border=2, progress=Silent())
+    scores, outputs = evaluated(Nearest(2, 10.4 / 255), pairs)
     # 10.4 grey levels are rounded to 10, which is 10 * 219 / 255 on Y.
-    assert evaluation.quality.psnr_y == pytest.approx(20 * math.log10(255 * 255 / 2190))
-    ssims = [ssim_y(out, p.hr, 2) for out, p in zip(evaluation.outputs, pairs, strict=True)]
-    assert [image.ssim_y for image in evaluation.quality.images] == ssims
-    assert evaluation.quality.ssim_y == pytest.approx(sum(ssims) / 2)
+    assert scores.psnr == pytest.approx(20 * math.log10(255 * 255 / 2190))
+    ssims = [ssim_y(outputs[p.name], p.hr, 2) for p in pairs]
+    assert [image.ssim for image in scores.images] == ssims
+    assert scores.ssim == pytest.approx(sum(ssims) / 2)
 
 
 def test_output_is_clamped_to_8_bits():
@@ -73,7 +81,7 @@ def test_a_network_is_run_in_its_own_dtype(dtype):
 def test_every_module_keeps_its_mode_also_after_a_failure():
     model = nn.Sequential(Nearest(2), nn.Dropout(0.5)).train()
     model[1].eval()
-    evaluate(model, [pair(2)], border=2, progress=Silent())
+    evaluated(model, [pair(2)])
     assert [m.training for m in model.modules()] == [True, True, True, False]
     with pytest.raises(MeasureError, match="fails on an image of 19x14 pixels"):
         super_resolve(nn.Sequential(model, nn.Conv2d(5, 3, 1)), pair(2).lr)
@@ -85,13 +93,13 @@ def test_a_wrong_scale_is_told_with_both_sizes():
         MeasureError,
         match="'pair': the network turns 19x14 pixels into 57x42 where scale 2 asks for 38x28",
     ):
-        evaluate(Nearest(3), [pair(2)], border=2, progress=Silent())
+        evaluated(Nearest(3), [pair(2)])
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_output_that_is_not_finite_is_refused(value):
     with pytest.raises(MeasureError, match=r"image 'pair': .* not finite"):
-        evaluate(Nearest(2, value), [pair(2)], border=2, progress=Silent())
+        evaluated(Nearest(2, value), [pair(2)])
 
 
 def test_a_single_pixel_that_is_not_finite_is_refused():
@@ -116,12 +124,12 @@ def test_output_that_is_no_image_is_refused(model, found):
 
 def test_an_image_too_small_to_score_is_named():
     with pytest.raises(DataError, match=r"image 'tiny' cannot be scored: .*; leave it out"):
-        evaluate(Nearest(2), [pair(2, (6, 6), "tiny")], border=2, progress=Silent())
+        evaluated(Nearest(2), [pair(2, (6, 6), "tiny")])
 
 
 def test_no_pairs_are_refused():
     with pytest.raises(ValueError, match="at least one pair"):
-        evaluate_bicubic([], border=2)
+        evaluate_bicubic([], PROTOCOLS["y"])
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
@@ -129,7 +137,8 @@ def test_bicubic_is_scored_on_enlarged_lr(scale):
     hr = np.random.default_rng(0).integers(0, 256, (12 * scale, 13 * scale, 3), dtype=np.uint8)
     smooth = np.ascontiguousarray(hr // 64 + 96)
     each = ImagePair("smooth", downscale(smooth, scale), smooth)
-    evaluation = evaluate_bicubic([each], border=scale)
-    assert evaluation.outputs[0].shape == smooth.shape
-    assert evaluation.quality.psnr_y == psnr_y(evaluation.outputs[0], smooth, scale)
-    assert evaluation.quality.psnr_y > 40
+    outputs = {}
+    scores = evaluate_bicubic([each], PROTOCOLS["y"], take=outputs.__setitem__)
+    assert outputs["smooth"].shape == smooth.shape
+    assert scores.psnr == psnr_y(outputs["smooth"], smooth, scale)
+    assert scores.psnr > 40

@@ -11,8 +11,8 @@ from torch import nn
 
 from prunekit.data.pairs import ImagePair
 from prunekit.errors import DataError, MeasureError
+from prunekit.measure.evaluate import evaluate
 from prunekit.measure.protocol import Protocol
-from prunekit.measure.scores import score_network
 from prunekit.progress import Silent
 
 
@@ -35,7 +35,7 @@ def pair(name, size=(14, 19)):
 
 
 def scored(model, pairs, channels, border):
-    return score_network(model, pairs, Protocol(channels, border), scale=2, progress=Silent())
+    return evaluate(model, pairs, Protocol(channels, border), progress=Silent())
 
 
 def test_a_perfect_network_is_without_error():

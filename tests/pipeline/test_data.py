@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import prunekit
-from prunekit.data.resize import downscale
+from prunekit.data.resize import downscale, upscale
 from prunekit.errors import DataError
+from prunekit.measure.quality import psnr_rgb
 from prunekit.nets import EDSR
 from prunekit.pipeline import run
 from prunekit.progress import Silent
@@ -76,9 +77,12 @@ def report_of(result):
 
 def test_a_run_takes_the_lr_that_is_given_and_says_so(roots):
     report = report_of(run(recipe(roots), progress=Silent()))
-    assert any("LR as given." in sentence for sentence in report["convention"])
+    assert any(
+        "LR as given, HR cut to a multiple of 2 pixels." in sentence
+        for sentence in report["convention"]
+    )
     bicubic = next(entry for entry in report["entries"] if entry["name"] == "bicubic")
-    assert bicubic["quality"]["psnr_y"] < 20  # of LR half as bright
+    assert bicubic["quality"]["psnr"] < 20  # of LR half as bright
     assert len(list((roots / "cache").rglob("*.pair"))) == 4
 
 
@@ -99,6 +103,38 @@ def test_a_crop_is_told(roots):
         "LR made by bicubic downscaling as in MATLAB, HR cut to a multiple of 12 pixels." in each
         for each in report_of(run(made, progress=Silent()))["convention"]
     )
+
+
+def test_the_protocol_reaches_every_figure(roots):
+    base = recipe(roots, evaluate={"lr_folder": None})
+    evaluate = {"protocol": "ntire", "border": 3, "modcrop": 16}
+    stated = {
+        **base.model_dump(mode="json", exclude_none=True),
+        "train": {**TRAIN, "validate_every": 1},
+        "evaluate": evaluate,
+        "report": {"crops": 1, "crop_size": 16},
+    }
+    result = run(load_recipe(stated), progress=Silent())
+    report, text = report_of(result), (result.folder / "report.md").read_text()
+    told = {"channels": "rgb", "border": 3, "modcrop": 16}
+    entries = {entry["name"]: entry["quality"] for entry in report["entries"]}
+    assert [quality["protocol"] for quality in entries.values()] == [told] * 4
+    assert any(
+        sentence.startswith("PSNR-RGB and SSIM: red, green and blue of 8-bit images, 3 pixels cut")
+        and sentence.endswith("HR cut to a multiple of 16 pixels.")
+        for sentence in report["convention"]
+    )
+    assert "PSNR-RGB" in report["headline"]
+    assert "PSNR-Y" not in text
+    for number, scored in zip((2, 3), entries["bicubic"]["images"], strict=True):
+        hr = np.array(Image.open(roots / "gt" / f"{number}.png"))[:32, :32]
+        assert scored["psnr"] == psnr_rgb(upscale(downscale(hr, 2), 2), hr, 3)
+    (curve,) = report["training"]
+    assert curve["protocol"] == {**told, "modcrop": 16}
+    assert curve["validation"][-1] == {"step": 2, "psnr": entries["slim"]["psnr"]}
+    (log,) = (result.folder / "training").glob("*/steps.jsonl")
+    looks = [json.loads(line) for line in log.read_text().splitlines() if "psnr_rgb" in line]
+    assert looks[-1] == {"step": 2, "psnr_rgb": entries["slim"]["psnr"]}
 
 
 def test_what_is_skipped_is_in_report_and_log(roots):

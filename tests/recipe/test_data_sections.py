@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from prunekit.errors import RecipeError
+from prunekit.measure.feed import Feed
 from prunekit.recipe import check_references, dump_recipe, load_recipe
 
 PRUNE = {"method": "filter", "target": {"channel_ratio": 0.5}}
@@ -64,7 +65,13 @@ def test_a_section_with_every_key_is_written_and_read_again():
             "frames": 5,
             "target": "centre",
         },
-        "evaluate": {"folder": "/HR"},
+        "evaluate": {
+            "clips": "/GT",
+            "names": ["city"],
+            "frames": 5,
+            "target": "centre",
+            "padding": "circle",
+        },
         "cache": {"folder": "/c", "limit_gib": 0.5},
     }
     recipe = load_recipe({"prune": PRUNE, "data": sections})
@@ -99,8 +106,41 @@ def test_what_does_not_fit_together_is_one_sentence(keys, sentence):
     assert sentence in refusal(**keys)
 
 
-def test_frames_are_for_training_alone():
-    assert "unknown key 'frames'" in refusal("evaluate", clips="a", frames=3)
+@pytest.mark.parametrize(
+    ("keys", "feed"),
+    [
+        ({}, None),
+        ({"frames": "whole"}, Feed()),
+        ({"frames": 20}, Feed(20)),
+        ({"frames": 5, "target": "centre"}, Feed(5, "centre", "reflection_circle")),
+        ({"frames": 7, "target": "centre", "padding": "replicate"}, Feed(7, "centre", "replicate")),
+    ],
+)
+def test_networks_of_clips_are_evaluated_on_clips_in_parts_and_in_windows(keys, feed):
+    assert data(evaluate={"clips": "GT", **keys}).evaluate.feed == feed
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"folder": "a", "frames": "whole"}, "'data.evaluate' has 'frames', which are of 'clips'"),
+        ({"clips": "a", "frames": "all"}, "allowed: 'whole', or a whole number, at least 1"),
+        ({"clips": "a", "frames": 0}, "allowed: 'whole', or a whole number, at least 1"),
+        (
+            {"clips": "a", "target": "centre"},
+            "'data.evaluate' cannot be: target 'centre' is of networks that are given several",
+        ),
+        (
+            {"clips": "a", "frames": 4, "target": "centre"},
+            "target 'centre' needs an odd number of frames, which 4 is not",
+        ),
+        ({"clips": "a", "frames": "whole", "target": "centre"}, "which whole is not"),
+        ({"clips": "a", "frames": 5, "padding": "circle"}, "padding 'circle' is of windows, whi"),
+        ({"clips": "a", "frames": 5, "padding": "reflect"}, "did you mean 'reflection'?"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_sentence(keys, sentence):
+    assert sentence in refusal("evaluate", **keys)
 
 
 @pytest.mark.parametrize("limit", [0, -1, "1GB"])

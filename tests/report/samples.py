@@ -7,8 +7,9 @@ import numpy as np
 from prunekit.data.pairs import ImagePair
 from prunekit.data.resize import downscale, upscale
 from prunekit.measure.counters import CounterResult
-from prunekit.measure.evaluate import ImageQuality, Quality
 from prunekit.measure.latency import Latency
+from prunekit.measure.protocol import Channels, Protocol
+from prunekit.measure.scores import ImageScore, Scores
 from prunekit.report.content import (
     BICUBIC,
     DENSE,
@@ -43,8 +44,10 @@ def latency(median: float, low: float, high: float) -> Latency:
     return Latency(median, low, high, 7, (640, 360), "cpu", 2)
 
 
-def quality(psnr: float, ssim: float = 0.95, name: str = "coffee") -> Quality:
-    return Quality(psnr, ssim, 2, (ImageQuality(name, psnr, ssim),))
+def quality(
+    psnr: float, ssim: float = 0.95, name: str = "coffee", channels: Channels = "y"
+) -> Scores:
+    return Scores(Protocol(channels, 2, 2), 2, (ImageScore(name, psnr, ssim, 0.5),))
 
 
 def structural(title: str = "structural") -> Report:

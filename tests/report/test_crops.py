@@ -69,9 +69,9 @@ def test_pictures_are_the_same_square_with_hr_first_and_their_own_psnr() -> None
     assert [p.name for p in crop.pictures] == ["HR", "bicubic", "dense"]
     np.testing.assert_array_equal(hr.pixels, image.hr[square])
     np.testing.assert_array_equal(bicubic.pixels, darker[square])
-    assert hr.psnr_y is None
-    assert bicubic.psnr_y == psnr_y(darker[square], image.hr[square], 0)
-    assert dense.psnr_y == math.inf
+    assert hr.psnr is None
+    assert bicubic.psnr == psnr_y(darker[square], image.hr[square], 0)
+    assert dense.psnr == math.inf
 
 
 @pytest.mark.parametrize(("size", "side"), [(200, 92), (92, 92), (91, 91)])

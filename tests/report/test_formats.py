@@ -36,15 +36,17 @@ class TestJson:
     def test_figures_make_the_round_trip(self) -> None:
         report = full()
         read = json.loads(to_json(report))
-        assert read["schema_version"] == 1
+        assert read["schema_version"] == 2
         slim = read["entries"][2]
         assert slim["name"] == SLIM
         assert slim["latency"]["median_ms"] == 10
-        assert slim["quality"]["images"] == [{"name": "coffee", "psnr_y": 34.49, "ssim_y": 0.9521}]
+        assert slim["quality"]["images"] == [
+            {"name": "coffee", "psnr": 34.49, "ssim": 0.9521, "seconds": 0.5}
+        ]
         assert read["proof"]["max_error"] == report.proof.max_error
         assert read["proof"]["input_shapes"] == [[1, 3, 48, 48], [1, 3, 72, 96]]
         assert read["training"][0]["loss"] == [0.05, 0.03, 0.02]
-        assert read["crops"][0]["pictures"][1]["psnr_y"] == report.crops[0].pictures[1].psnr_y
+        assert read["crops"][0]["pictures"][1]["psnr"] == report.crops[0].pictures[1].psnr
         assert read["seconds"] == [["trace", 0.25], ["train", 75.0]]
         assert read["recipe"] == report.recipe
 
@@ -63,8 +65,8 @@ class TestJson:
         entries = (Entry(DENSE, quality=quality(math.inf, math.nan)),)
         text = to_json(replace(structural(), entries=entries))
         read = json.loads(text, parse_constant=pytest.fail)
-        assert read["entries"][0]["quality"]["psnr_y"] is None
-        assert read["entries"][0]["quality"]["ssim_y"] is None
+        assert read["entries"][0]["quality"]["psnr"] is None
+        assert read["entries"][0]["quality"]["ssim"] is None
 
     def test_numbers_of_numpy_are_numbers(self) -> None:
         environment = {"count": np.int64(3), "share": np.float32(0.5), "bad": np.float32("nan")}

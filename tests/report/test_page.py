@@ -206,10 +206,11 @@ def luminance(colour: str) -> float:
     ],
 )
 def test_contrast_is_enough(scheme: str, ink: str, paper: str, ratio: float) -> None:
-    css = (resources.files("prunekit.report") / "templates" / "report.css").read_text("utf-8")
-    light, dark = (
-        dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in css.split("@media")[:2]
-    )
-    colours = light if scheme == "light" else dark
+    templates = resources.files("prunekit.report") / "templates"
+    colours: dict[str, str] = {}
+    for name in ("base.css", "report.css"):
+        light, dark = (templates / name).read_text("utf-8").split("@media")[:2]
+        part = light if scheme == "light" else dark
+        colours |= dict(re.findall(r"--([\w-]+): (#\w{6});", part))
     bright, dim = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
     assert (bright + 0.05) / (dim + 0.05) >= ratio

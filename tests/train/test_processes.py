@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from prunekit.progress import Silent
 from prunekit.train.loop import Session, finetune
 from prunekit.train.options import TrainOptions
+from prunekit.measure.protocol import PROTOCOLS
 from prunekit.train.validate import Validation
 from tests.train.test_finetune import make_model, make_pairs
 
@@ -48,7 +49,7 @@ options = TrainOptions(
     steps=6, batch_size=8, patch_size=8, accumulate=2, ema=0.9, learning_rate=1e-2,
     validate_every=3, checkpoint_every=2, timeout=20,
 )
-session = Session(validation=Validation(pairs, border=2), folder=folder / "work")
+session = Session(validation=Validation(pairs, PROTOCOLS["y"]), folder=folder / "work")
 curve = finetune(
     model, pairs, options, teacher=None, seed=0, device=torch.device("cpu"),
     progress=Dies(), session=session,

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from prunekit.errors import FileFormatError, TrainError
+from prunekit.measure.protocol import PROTOCOLS
 from prunekit.nets import EDSR
 from prunekit.progress import Silent
 from prunekit.train.checkpoint import Checkpoint, CheckpointFolder
@@ -97,7 +98,9 @@ def train(folder: Path | None, progress=None, **options):
         torch.manual_seed(0)
         model = Drawing()
     pairs = make_pairs()
-    session = Session(hooks=[Shrinks()], validation=Validation(pairs[:2], border=2), folder=folder)
+    session = Session(
+        hooks=[Shrinks()], validation=Validation(pairs[:2], PROTOCOLS["y"]), folder=folder
+    )
     curve = finetune(
         model,
         pairs,
@@ -314,7 +317,7 @@ def test_tensorboard_is_told_of_every_step_once(tmp_path):
         model = make_model()
         options = TrainOptions(**{**OPTIONS, "ema": None})
         session = Session(
-            validation=Validation(pairs[:1], border=2), folder=tmp_path, tensorboard=True
+            validation=Validation(pairs[:1], PROTOCOLS["y"]), folder=tmp_path, tensorboard=True
         )
         try:
             finetune(
