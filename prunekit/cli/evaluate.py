@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["evaluate"]
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,7 +74,8 @@ def evaluate(
     with exits(debug=debug):
         source = network_source(model, weights=weights, arguments=arguments or [])
         if json_file is not None:
-            check_output(json_file, option="--json", inputs=[Path(model)])
+            read = [Path(model), *_files_of(weights, data, lr)]
+            check_output(json_file, option="--json", inputs=read)
         with open_progress(quiet=quiet) as progress:
             network = engine.open_network(source, device=device)
             scores = engine.evaluate(
@@ -93,6 +96,15 @@ def evaluate(
             }
             write_output(json_file, engine.scores_json(scores, network, **told), option="--json")
         _print_scores(scores)
+
+
+def _files_of(*places: Path | None) -> Iterator[Path]:
+    """Files, and those right in folders; what cannot be looked into is told when it is read."""
+    for place in places:
+        if place is not None:
+            yield place
+            with suppress(OSError):
+                yield from place.iterdir()
 
 
 def _print_scores(scores: Scores) -> None:

@@ -143,6 +143,17 @@ def test_a_missing_partner_and_a_corrupt_image_are_told(here, capsys):
     assert "bird.png cannot be read" in errors(capsys)
 
 
+@pytest.mark.parametrize("file", ["hr/baby.png", "lr/babyx2.png", "w.safetensors", "link.json"])
+def test_no_file_that_is_read_is_written_over(here, file, capsys):
+    save_file(create("imdn_x2").state_dict(), here / "w.safetensors")
+    (here / "link.json").symlink_to(here / "hr" / "bird.png")
+    before = (here / file).read_bytes()
+    command = ["evaluate", "imdn_x2", "--weights", "w.safetensors", "--data", "hr", "--lr", "lr"]
+    assert main([*command, "--json", file]) == 2
+    assert "is the file that is read" in errors(capsys)
+    assert (here / file).read_bytes() == before
+
+
 @pytest.mark.usefixtures("here")
 def test_from_python():
     scores = prunekit.evaluate(create("edsr_x2_compact"), "hr", channels="rgb", border=4)
