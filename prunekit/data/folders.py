@@ -27,7 +27,7 @@ def images_in(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for path in sorted(_entries(folder)):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not _is_file(path):
             continue
         if path.stem in found:
             message = (
@@ -137,6 +137,11 @@ def natural_order(name: str) -> tuple[list[tuple[int, str]], str]:
 
 def _ordered(found: Mapping[str, Path]) -> dict[str, Path]:
     return {name: found[name] for name in sorted(found, key=natural_order)}
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is a file, or a link that leads nowhere, which is told when it is read."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -340,8 +340,11 @@ def _load_images(job: _Job) -> _Images:
         )
         raise RecipeError(message)
     told, cache = job.journal, data.cache
+    patches = [stage.train.patch_size for stage in recipe.steps if stage.train]
     images = _Images(
-        None if train is None else stages.load_training(train, scale, cache, progress=told),
+        None
+        if train is None
+        else stages.load_training(train, scale, cache, patch_size=max(patches), progress=told),
         Window(train.frames, train.target) if train and train.frames else None,
         None
         if held_out is None

@@ -34,7 +34,7 @@ from prunekit.data.pairs import (
     load_clips,
     load_pairs,
 )
-from prunekit.data.patches import Window
+from prunekit.data.patches import Window, without_small
 from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
@@ -163,11 +163,33 @@ def load_images(
 
 
 def load_training(
-    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
+    section: TrainImagesSection,
+    scale: int,
+    cache: CacheSection,
+    *,
+    patch_size: int,
+    progress: Progress,
 ) -> TrainingPairs:
-    """Read what to train on: whole clips if the section asks for several frames, else images."""
+    """Read what to train on: whole clips if the section asks for several frames, else images.
+
+    What is too small for patches of so many pixels is left out with what is unreadable, if the
+    section says so.
+    """
     if section.frames is None:
-        return load_images(section, scale, cache, purpose="training", progress=progress)
+        images = load_images(section, scale, cache, purpose="training", progress=progress)
+        if not section.skip_unreadable:
+            return images
+        return without_small(images, patch_size, None, progress=progress)
+    window = Window(section.frames, section.target)
+    clips = _load_clips(section, scale, cache, progress=progress)
+    if not section.skip_unreadable:
+        return clips
+    return without_small(clips, patch_size, window, progress=progress)
+
+
+def _load_clips(
+    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
+) -> Pairs[ClipPair]:
     source = _source(section)
     assert isinstance(source, Clips)  # frames are of clips
     return load_clips(
