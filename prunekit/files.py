@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["sync_folder", "write_atomic"]
+__all__ = ["append_durably", "sync_folder", "write_atomic"]
 
 import os
 import tempfile
 from pathlib import Path
+
+_SHOWN = 48
+"""Letters of a name that the file aside is called by: names may be as long as a system takes."""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -15,7 +18,8 @@ def write_atomic(path: Path, content: bytes | str) -> None:
     Text is written as UTF-8. Raises `OSError` with the old file intact.
     """
     data = content.encode() if isinstance(content, str) else content
-    handle, aside = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".aside", dir=path.parent)
+    prefix = f".{path.name[:_SHOWN]}."
+    handle, aside = tempfile.mkstemp(prefix=prefix, suffix=".aside", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -27,6 +31,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         Path(aside).unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def append_durably(path: Path, text: str) -> None:
+    """Add text, as UTF-8, to a file that may not be there yet, and fsync it."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prunekit.files import write_atomic
+from prunekit.files import append_durably, write_atomic
 
 
 def test_text_is_written_as_utf8_and_bytes_as_they_are(tmp_path):
@@ -51,6 +51,22 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, e
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert file.read_text(encoding="utf-8") == "old"
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+def test_a_name_may_be_as_long_as_the_system_takes(tmp_path, name):
+    try:
+        (tmp_path / name).touch()
+    except OSError:
+        pytest.skip("the system takes no such name")
+    write_atomic(tmp_path / name, "x")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_is_added_comes_after_what_was_there(tmp_path):
+    for text in ("one\n", "zwölf\n"):
+        append_durably(tmp_path / "a", text)
+    assert (tmp_path / "a").read_text(encoding="utf-8") == "one\nzwölf\n"
 
 
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["evaluate"]
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,7 +139,8 @@ def evaluate(
         chosen = choose_protocol(protocol, channels=channels, border=border, modcrop=modcrop)
         source = network_source(model, weights=weights, arguments=arguments or [])
         if json_file is not None:
-            check_output(json_file, option="--json", inputs=[Path(model)])
+            read = [Path(model), *_files_of(weights, data, lr)]
+            check_output(json_file, option="--json", inputs=read)
         feed = choose_feed(_number(frames), target=target, padding=padding)
         if feed is not None and not clips:
             message = "--frames, --target and --padding are of clips; say --clips as well"
@@ -168,6 +171,15 @@ def evaluate(
 
 def _number(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdecimal() else text
+
+
+def _files_of(*places: Path | None) -> Iterator[Path]:
+    """Files, and those right in folders; what cannot be looked into is told when it is read."""
+    for place in places:
+        if place is not None:
+            yield place
+            with suppress(OSError):
+                yield from place.iterdir()
 
 
 def _print_scores(scores: Scores) -> None:

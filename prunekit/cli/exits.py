@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["FAILED", "INTERRUPTED", "USAGE", "exits", "one_line", "print_error"]
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator
@@ -43,8 +44,10 @@ def exits(*, debug: bool) -> Iterator[None]:
 
 
 def print_error(message: str) -> None:
-    """Print one line to stderr, whatever the message holds."""
-    sys.stderr.write(f"error: {one_line(message)}\n")
+    """Print one line to stderr, whatever the message holds; it says which of several processes."""
+    rank = os.environ.get("RANK", "0")
+    who = "" if rank == "0" else f"process {rank}: "
+    sys.stderr.write(f"error: {who}{one_line(message)}\n")
 
 
 def one_line(text: str) -> str:

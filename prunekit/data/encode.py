@@ -11,7 +11,7 @@ import PIL.Image
 
 from prunekit.data.image import SUFFIXES, Picture
 from prunekit.data.png import encode_deep_png
-from prunekit.errors import DataError
+from prunekit.errors import DataError, brief
 
 WRITTEN = SUFFIXES
 """Suffixes of files that can be written; 16 bits and alpha not in all of them."""
@@ -23,7 +23,7 @@ def encode_picture(picture: Picture, suffix: str) -> bytes:
     """Return the content of a file of a kind told by its suffix, such as `.png`.
 
     JPEG and WebP are written with quality 95. Raises `DataError` for a kind that would lose alpha
-    or bits.
+    or bits, or takes no picture so large.
     """
     channels = picture.pixels.shape[2]
     kind = suffix.lower()
@@ -44,5 +44,13 @@ def encode_picture(picture: Picture, suffix: str) -> bytes:
     options = {"quality": 95} if kind in (".jpg", ".jpeg", ".webp") else {}
     buffer = io.BytesIO()
     kinds = {".jpg": "JPEG", ".tif": "TIFF"}
-    image.save(buffer, kinds.get(kind, kind[1:].upper()), icc_profile=picture.profile, **options)
+    name = kinds.get(kind, kind[1:].upper())
+    try:
+        image.save(buffer, name, icc_profile=picture.profile, **options)
+    except (OSError, ValueError) as error:  # JPEG ends at 65500 pixels, WebP at 16383
+        message = (
+            f"a picture of {image.width}x{image.height} pixels cannot be written as {suffix} "
+            f"({brief(error)}); name it .png"
+        )
+        raise DataError(message) from error
     return buffer.getvalue()

@@ -8,6 +8,7 @@ __all__ = [
     "Folder",
     "ImagePair",
     "ImageSource",
+    "PairT",
     "Pairs",
     "Photographs",
     "Skipped",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["Patches", "Window", "to_batch"]
+__all__ = ["Patches", "Window", "to_batch", "without_small"]
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from prunekit.data.cache import Output
 from prunekit.data.image import Image
-from prunekit.data.pairs import ClipPair, ImagePair
+from prunekit.data.pairs import ClipPair, ImagePair, Pairs, PairT, Skipped
 from prunekit.errors import DataError
+from prunekit.progress import Progress
 
 _WHITE = {
     "uint8": np.float32(2**8 - 1),
@@ -75,9 +76,12 @@ class Patches:
         if len({pair.scale for pair in self.pairs}) != 1:
             message = "patches are cut from image pairs of one scale, and from at least one pair"
             raise ValueError(message)
-        for pair in self.pairs:
-            _check_size(pair, self.patch_size)
-            _check_frames(pair, self.window)
+        if isinstance(self.pairs[0], ClipPair) != (self.window is not None):
+            message = "a window of frames is given for clips, and for clips alone"
+            raise ValueError(message)
+        faults = _faults(self.pairs, self.patch_size, self.window)
+        if faults:
+            raise DataError(_refusal(list(faults.values()), len(self.pairs)))
         if self.outputs is not None and (self.window or len(self.outputs) != len(self.pairs)):
             message = "a teacher's outputs are those of images, one of each"
             raise ValueError(message)
@@ -147,27 +151,86 @@ class Patches:
         return turned[..., ::-1, :] if cut.mirrored else turned
 
 
-def _check_size(pair: ImagePair | ClipPair, patch_size: int) -> None:
+def without_small(
+    pairs: Pairs[PairT], patch_size: int, window: Window | None, *, progress: Progress
+) -> Pairs[PairT]:
+    """Leave out what no patch or window can be cut from, unless nothing else is there; say so."""
+    faults = _faults(pairs, patch_size, window)
+    if not faults or len(faults) == len(pairs):
+        return pairs
+    skipped = [Skipped(pairs[place].name, fault.reason) for place, fault in faults.items()]
+    kind = "images" if window is None else "clips"
+    progress.warn(
+        f"{len(faults)} of {len(pairs)} {kind} are left out, since no patch can be cut from them "
+        f"({skipped[0].reason})"
+    )
+    rest = [place for place in range(len(pairs)) if place not in faults]
+    return Pairs(_Chosen(pairs, rest), (*pairs.skipped, *skipped))
+
+
+class _Chosen(Sequence[PairT]):
+    """Some of a sequence of pairs; none is read before it is asked for."""
+
+    def __init__(self, pairs: Sequence[PairT], places: Sequence[int]) -> None:
+        self._pairs, self._places = pairs, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> PairT: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PairT]: ...
+    def __getitem__(self, index: int | slice) -> PairT | Sequence[PairT]:
+        if isinstance(index, slice):
+            return _Chosen(self._pairs, self._places[index])
+        return self._pairs[self._places[index]]
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why no patch can be cut from a pair."""
+
+    kind: str
+    reason: str
+    lower: str
+    """Which setting."""
+
+
+def _faults(
+    pairs: Sequence[ImagePair | ClipPair], patch_size: int, window: Window | None
+) -> dict[int, _Fault]:
+    """Find those from which no patch can be cut, by place."""
+    found = ((place, _fault(pair, patch_size, window)) for place, pair in enumerate(pairs))
+    return {place: fault for place, fault in found if fault is not None}
+
+
+def _fault(pair: ImagePair | ClipPair, patch_size: int, window: Window | None) -> _Fault | None:
+    kind = "clip" if isinstance(pair, ClipPair) else "image"
     height, width = pair.lr.shape[-3:-1]
     if min(height, width) < patch_size:
-        kind = "clip" if isinstance(pair, ClipPair) else "image"
-        message = (
+        reason = (
             f"{kind} '{pair.name}' is {width}x{height} pixels once reduced, smaller than a patch "
-            f"of {patch_size}x{patch_size}; lower patch_size or leave the {kind} out"
+            f"of {patch_size}x{patch_size}"
         )
-        raise DataError(message)
-
-
-def _check_frames(pair: ImagePair | ClipPair, window: Window | None) -> None:
-    if isinstance(pair, ClipPair) != (window is not None):
-        message = "a window of frames is given for clips, and for clips alone"
-        raise ValueError(message)
+        return _Fault(kind, reason, "patch_size")
     if window is not None and len(pair.lr) < window.frames:
-        message = (
-            f"clip '{pair.name}' has {len(pair.lr)} frames, fewer than the {window.frames} of a "
-            "sample; lower 'frames' or leave the clip out"
+        reason = (
+            f"{kind} '{pair.name}' has {len(pair.lr)} frames, fewer than the {window.frames} of a "
+            "sample"
         )
-        raise DataError(message)
+        return _Fault(kind, reason, "'frames'")
+    return None
+
+
+def _refusal(faults: Sequence[_Fault], total: int) -> str:
+    first = faults[0]
+    if len(faults) == 1:
+        return f"{first.reason}; lower {first.lower} or leave the {first.kind} out"
+    return (
+        f"no patch can be cut from {len(faults)} of {total} {first.kind}s ({first.reason}); lower "
+        f"{first.lower}, or set 'skip_unreadable' to leave them out"
+    )
 
 
 def to_batch(images: Sequence[_Picture]) -> Tensor:

@@ -9,13 +9,24 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from prunekit.errors import MeasureError
 from prunekit.measure.infer import infer
 from prunekit.measure.mode import in_mode, placement
 
-_SIDES = (48, 96, 160)
-"""Sides of the noise that is looked at, until the reach is inside."""
+_STEP = 16
+"""Tiles begin at multiples of it, as networks want that halve the image up to four times, cut it
+into windows of 8 or fold pixels into channels; else a pixel has another place in its window."""
+
+_SIDES = (4 * _STEP, 6 * _STEP, 10 * _STEP)
+"""Sides of the noise that is looked at, until the reach is inside; their middles begin a window."""
+
+_ALIKE = {torch.float32: 1e-4, torch.float64: 1e-4}
+"""How far pixels of a part may be from those of the whole, by type; where white is 1."""
+
+_ROUGHLY = 1e-2
+"""The same for other types."""
 
 _MOST_MEMORY = 4 * 2**30
 """Bytes that the gradient may take."""
@@ -38,12 +49,13 @@ class Tile:
 def tiles(height: int, width: int, *, size: int, overlap: int) -> list[Tile]:
     """Cut an image into parts of nearly equal size, of at most `size` pixels a side.
 
-    A `size` of 0 takes the image whole.
+    Each sees `overlap` pixels beyond, and above and to the left up to 15 more. A `size` of 0
+    takes the image whole.
     """
     return [
         Tile(
-            top=(top := max(rows[0] - overlap, 0)),
-            left=(left := max(columns[0] - overlap, 0)),
+            top=(top := _begin(rows[0] - overlap)),
+            left=(left := _begin(columns[0] - overlap)),
             height=min(rows[1] + overlap, height) - top,
             width=min(columns[1] + overlap, width) - left,
             rows=rows,
@@ -92,14 +104,14 @@ def find_reach(model: nn.Module) -> int | None:
     """Find how many pixels away from it a pixel of the output still depends on.
 
     The gradient of the output in the middle of a noise image is looked at. `None` if it is not
-    within about 80 pixels, as for networks that take means over the whole image, or if there is no
-    gradient that fits in 4 GiB.
+    within about 80 pixels, as for networks that take means over the whole image; if parts of an
+    image that are larger by it are not enlarged as the whole is, as by networks that divide an
+    image evenly; or if there is no gradient that fits in 4 GiB.
     """
     device, dtype = placement(model)
     saved = 0
     for side, next_side in zip(_SIDES, (*_SIDES[1:], None), strict=True):
-        noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
-        image = noise.to(device, dtype).requires_grad_()
+        image = _noise(side).to(device, dtype).requires_grad_()
         try:
             lines, saved = _touched(model, image)
         except Exception:  # noqa: BLE001 - a network that has no gradient, or takes no such image
@@ -108,7 +120,8 @@ def find_reach(model: nn.Module) -> int | None:
             return None
         middle = side // 2
         if lines[0] > 0 and lines[-1] < side - 1:
-            return max(middle - lines[0], lines[-1] - middle)
+            reach = max(middle - lines[0], lines[-1] - middle)
+            return reach if _is_enough(model, reach) else None
         if next_side is None or saved * (next_side / side) ** 2 > _MOST_MEMORY:
             break
     return None
@@ -135,6 +148,40 @@ def _touched(model: nn.Module, image: Tensor) -> tuple[list[int], int]:
         (gradient,) = torch.autograd.grad(output[:, :, middle, middle].abs().sum(), image)
     seen = gradient[0].abs().sum(0) > 0
     return (seen.any(0) | seen.any(1)).nonzero().flatten().tolist(), saved
+
+
+def _is_enough(model: nn.Module, reach: int) -> bool:
+    """Whether parts of an image are enlarged as the whole is, of even and of odd sides."""
+    device, dtype = placement(model)
+    side = -(-2 * reach // _STEP) * _STEP + 4 * _STEP
+    smooth = functional.interpolate(_noise(4), (side, side), mode="bilinear")
+    try:
+        return all(
+            _is_alike(model, image.to(device, dtype), end, reach)
+            for image, end in ((smooth, side), (_noise(side), side - 5))
+        )
+    except MeasureError:  # of a size that it does not take, which is told when it is used
+        return True
+
+
+def _is_alike(model: nn.Module, image: Tensor, end: int, reach: int) -> bool:
+    """Whether the part of an image that ends at a line is enlarged as the whole is."""
+    whole, part = infer(model, image), infer(model, image[:, :, _STEP:end, _STEP:end])
+    scale = whole.shape[3] // image.shape[3]
+    inner = slice(scale * (_STEP + reach), scale * (end - reach))
+    same = slice(scale * reach, scale * (end - _STEP - reach))
+    distance = (part[:, :, same, same] - whole[:, :, inner, inner]).abs().max()
+    near = _ALIKE.get(image.dtype, _ROUGHLY) * max(1.0, float(whole.abs().max()))
+    return float(distance) <= near
+
+
+def _noise(side: int) -> Tensor:
+    return torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
+def _begin(line: int) -> int:
+    """The last line before this one, or this, that a tile may begin at."""
+    return max(line, 0) // _STEP * _STEP
 
 
 def _scale_of(enlarged: Tensor, tile: Tile) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_free", "new_folder"]
+__all__ = ["check_alone", "check_free", "new_folder"]
 
 import hashlib
 import os
@@ -86,6 +86,17 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
         raise PrunekitError(message)
 
 
+def check_alone(partial: Path, folder: Path) -> None:
+    """Raise `PrunekitError` if another process of this machine fills a folder of the same name."""
+    for other, owner in _partials(Path(os.path.realpath(folder))):
+        if other.name != partial.name and _runs(*owner):
+            message = (
+                f"{folder} is being made by process {owner[0]} right now; wait for it, or choose "
+                "another name"
+            )
+            raise PrunekitError(message)
+
+
 def _put_in_place(partial: Path, folder: Path) -> None:
     if folder.is_dir():
         old = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
@@ -114,11 +125,18 @@ def _host() -> str:
 
 def _sweep(folder: Path) -> None:
     """Remove partial folders of this run whose process is gone."""
-    name = re.escape(f".{folder.name}{_PARTIAL}{_host()}")
-    for left in list(folder.parent.iterdir()):
-        owner = re.fullmatch(rf"{name}-(\d{{1,10}})-(\d{{1,12}})-\w+", left.name)
-        if owner and not _runs(int(owner[1]), int(owner[2])):
+    for left, owner in _partials(folder):
+        if not _runs(*owner):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _partials(folder: Path) -> Iterator[tuple[Path, tuple[int, int]]]:
+    """Partial folders of this run on this machine, with the process and its start."""
+    name = re.escape(f".{folder.name}{_PARTIAL}{_host()}")
+    for path in list(folder.parent.iterdir()):
+        owner = re.fullmatch(rf"{name}-(\d{{1,10}})-(\d{{1,12}})-\w+", path.name)
+        if owner:
+            yield path, (int(owner[1]), int(owner[2]))
 
 
 def _runs(pid: int, started: int) -> bool:

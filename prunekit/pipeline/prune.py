@@ -492,7 +492,11 @@ def _load_images(job: _Job) -> _Images:
         _check_evaluation(job, held_out)
     told, cache = job.journal, data.cache
     images = _Images(
-        None if train is None else stages.load_training(train, scale, cache, progress=told),
+        None
+        if train is None
+        else stages.load_training(
+            train, scale, cache, patch_size=_largest_patch(job), progress=told
+        ),
         Window(train.frames, train.target) if train and train.frames else None,
         None
         if held_out is None
@@ -503,6 +507,17 @@ def _load_images(job: _Job) -> _Images:
     )
     _check_held_out(images)
     return images
+
+
+def _largest_patch(job: _Job) -> int:
+    """Side in pixels of LR of the largest patch that is cut from what is trained on."""
+    trained = [stage.train.patch_size for stage in job.recipe.steps if stage.train]
+    looked_at = [
+        (stage.filters.calibration or CalibrationSection()).patch_size
+        for stage in job.recipe.steps
+        if stage.filters and _reads_images(job, stage.filters)
+    ]
+    return max(*trained, *looked_at, 1)
 
 
 def _reads_images(job: _Job, section: PruneSection | None) -> bool:

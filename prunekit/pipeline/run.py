@@ -15,6 +15,7 @@ __all__ = [
 
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from prunekit.files import write_atomic
 from prunekit.graph import ChannelGraph, trace
 from prunekit.measure.environment import environment
 from prunekit.pipeline.build import build_network, choose_device, example_input
-from prunekit.pipeline.folder import check_free, new_folder
+from prunekit.pipeline.folder import check_alone, check_free, new_folder
 from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.prune import PruneResult, prune, take_part
 from prunekit.pipeline.store import write_result
@@ -77,10 +78,11 @@ def run(
     check(recipe)
     check_free(folder, overwrite=overwrite)
     journal = Journal(progress)
-    with (
-        new_folder(folder, overwrite=overwrite) as partial,
-        work_folder(folder, dump_recipe(recipe), overwrite=overwrite, resume=resume) as work,
-    ):
+    with ExitStack() as stack:
+        partial = stack.enter_context(new_folder(folder, overwrite=overwrite))
+        check_alone(partial, folder)  # before anything of a run that goes on is touched
+        text = dump_recipe(recipe)
+        work = stack.enter_context(work_folder(folder, text, overwrite=overwrite, resume=resume))
         model = _build(recipe, journal)
         result = prune(model, recipe, work_folder=work, progress=journal)
         journal.start("write")

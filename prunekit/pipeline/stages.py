@@ -41,7 +41,7 @@ from prunekit.data.pairs import (
     load_clips,
     load_pairs,
 )
-from prunekit.data.patches import Patches, Window
+from prunekit.data.patches import Patches, Window, without_small
 from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.cost import Cost, measure_cost
@@ -211,21 +211,32 @@ def mask(
 
 
 def load_training(
-    section: TrainImagesSection, scale: int, cache: CacheSection, *, progress: Progress
+    section: TrainImagesSection,
+    scale: int,
+    cache: CacheSection,
+    *,
+    patch_size: int,
+    progress: Progress,
 ) -> EitherPairs:
     """Read what to train on: whole clips if the section asks for several frames, else images.
 
-    Those of 16 bits are kept.
+    Those of 16 bits are kept. What is too small for patches of so many pixels is left out with
+    what is unreadable, if the section says so.
     """
-    return _load(
+    window = Window(section.frames, section.target) if section.frames else None
+    pairs = _load(
         section,
         scale,
         cache,
-        whole=section.frames is not None,
+        whole=window is not None,
         modcrop=section.modcrop,
         purpose="training",
         progress=progress,
     )
+    if not section.skip_unreadable:
+        return pairs
+    left: Callable[..., EitherPairs] = without_small
+    return left(pairs, patch_size, window, progress=progress)
 
 
 def load_held_out(

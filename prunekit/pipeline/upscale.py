@@ -172,8 +172,9 @@ class _Enlarger:
         reach = find_reach(self.model)
         if reach is None:
             self.progress.warn(
-                f"the network looks far beyond a tile, so tiles of {self.tile} pixels with an "
-                f"overlap of {_UNBOUNDED} may differ from the whole image; --tile 0 takes it whole"
+                "the network looks at more than what is near a pixel, so tiles of "
+                f"{self.tile} pixels with an overlap of {_UNBOUNDED} may differ from the whole "
+                "image; --tile 0 takes it whole"
             )
             return _UNBOUNDED
         return reach
@@ -257,6 +258,9 @@ def _many_targets(source: Path, target: Path) -> dict[Path, Path]:
     found: dict[Path, Path] = {}
     for file in image_files(source, below=True):
         out = (target / file.relative_to(source)).with_suffix(".png")
+        if out.is_dir():
+            message = f"{out} is a folder, where {file} is to go; name another folder"
+            raise DataError(message)
         if out in found:
             message = f"both {found[out]} and {file} become {out}; rename one of them"
             raise DataError(message)

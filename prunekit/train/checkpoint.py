@@ -56,6 +56,7 @@ class CheckpointFolder:
     def commit(self, checkpoint: Checkpoint) -> Path:
         """Write a checkpoint, then remove those that need not stay.
 
+        Those of later steps are void: a training that went on from an earlier one left them.
         Raises `OSError` with all earlier ones intact.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ class CheckpointFolder:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         sync_folder(self.folder)
-        self._prune()
+        self._prune(target)
         return target
 
     def latest(self) -> tuple[Checkpoint | None, tuple[str, ...]]:
@@ -143,9 +144,12 @@ class CheckpointFolder:
                 best, highest = path, score
         return best
 
-    def _prune(self) -> None:
-        paths, best = self._paths(), self._best_path()
-        for path in paths[: -self._keep_last]:
+    def _prune(self, newest: Path) -> None:
+        paths = self._paths()
+        for void in paths[paths.index(newest) + 1 :]:
+            shutil.rmtree(void)
+        best = self._best_path()
+        for path in self._paths()[: -self._keep_last]:
             if path != best:
                 shutil.rmtree(path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CurveRecorder", "TrainingCurve", "ValidationPoint"]
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -53,23 +54,36 @@ class CurveRecorder:
     _loss: list[float] = field(default_factory=list)
     _learning_rate: list[float] = field(default_factory=list)
     _pending: list[float] = field(default_factory=list)
+    _rate: float = 0.0  # of the newest step
     _validation: list[ValidationPoint] = field(default_factory=list)
 
     def add(self, step: int, loss: float, learning_rate: float) -> None:
         """Note a step, counted from 0."""
         self._pending.append(loss)
+        self._rate = learning_rate
         done = step + 1
         if done % max(1, self.options.steps // _POINTS) == 0 or done == self.options.steps:
-            self._close(done, learning_rate)
+            self._close(done)
 
     def add_validation(self, point: ValidationPoint) -> None:
         """Note a look at the held-out images."""
         self._validation.append(point)
 
-    def end(self, step: int, learning_rate: float) -> None:
-        """Training ended early, after this step."""
-        if self._pending:
-            self._close(step + 1, learning_rate)
+    @property
+    def highest(self) -> float:
+        """The best look at the held-out images so far, in dB."""
+        return max((point.psnr for point in self._validation), default=-math.inf)
+
+    def score_at(self, done: int) -> float | None:
+        """What the look after so many steps found; None if there was none."""
+        return next((p.psnr for p in reversed(self._validation) if p.step == done), None)
+
+    def end(self, done: int) -> bool:
+        """Training ended early, after so many steps; returns whether that makes one more point."""
+        if not self._pending:
+            return False
+        self._close(done)
+        return True
 
     def curve(self, *, seconds: float, out_of_time: bool) -> TrainingCurve:
         """Return what was noted so far."""
@@ -93,6 +107,7 @@ class CurveRecorder:
             "loss": self._loss,
             "learning_rate": self._learning_rate,
             "pending": self._pending,
+            "rate": self._rate,
             "validation": [[point.step, point.psnr] for point in self._validation],
         }
 
@@ -100,10 +115,11 @@ class CurveRecorder:
         """Go on from a state."""
         self._steps, self._loss = list(state["steps"]), list(state["loss"])
         self._learning_rate, self._pending = list(state["learning_rate"]), list(state["pending"])
+        self._rate = state["rate"]
         self._validation = [ValidationPoint(step, psnr) for step, psnr in state["validation"]]
 
-    def _close(self, done: int, learning_rate: float) -> None:
+    def _close(self, done: int) -> None:
         self._steps.append(done)
         self._loss.append(fmean(self._pending))
-        self._learning_rate.append(learning_rate)
+        self._learning_rate.append(self._rate)
         self._pending.clear()

@@ -7,7 +7,7 @@ __all__ = ["StepLog"]
 import json
 from pathlib import Path
 
-from prunekit.files import write_atomic
+from prunekit.files import append_durably, write_atomic
 
 
 class StepLog:
@@ -23,18 +23,31 @@ class StepLog:
 
     def flush(self) -> None:
         """Write what was noted."""
-        with self._file.open("a", encoding="utf-8") as file:
-            file.writelines(self._lines)
+        append_durably(self._file, "".join(self._lines))
         self._lines.clear()
 
-    def go_on_from(self, step: int) -> None:
-        """Forget all that came after a step."""
+    def go_on_from(self, step: int) -> int:
+        """Forget all that came after a step; returns of how many steps before it no line is left.
+
+        What is no line of ours, such as what a crash of the machine left, is taken out.
+        """
         if not self._file.exists():
-            return
-        kept = []
-        for line in self._file.read_text(encoding="utf-8").splitlines(keepends=True):
-            whole = line.endswith("\n")
-            if not whole or json.loads(line)["step"] > step:
-                break
-            kept.append(line)
+            return step
+        kept, seen = [], set()
+        content = self._file.read_text(encoding="utf-8", errors="replace")
+        for line in content.splitlines(keepends=True):
+            of = _step_of(line)
+            if of is not None and of <= step:
+                kept.append(line)
+                seen.add(of)
         write_atomic(self._file, "".join(kept))
+        return step - len(seen)
+
+
+def _step_of(line: str) -> int | None:
+    """The step that a line is of; None if it is not whole."""
+    try:
+        step = json.loads(line)["step"] if line.endswith("\n") else None
+    except (ValueError, LookupError, TypeError):
+        return None
+    return step if isinstance(step, int) else None

@@ -64,6 +64,8 @@ class _Course:
     started: float
     done: int = 0
     """Steps."""
+    saved: int = 0
+    """Steps that the newest checkpoint holds, with all that is known of them."""
     before: float = 0.0
     """Seconds of earlier sittings."""
     learning_rate: float = 0.0
@@ -133,6 +135,7 @@ def finetune(
             progress.advance()
         out_of_time = _run(course, options, progress)
         trainer.check_weights()
+        trainer.processes.share_buffers(trainer.inner)
         if trainer.average is not None:
             trainer.average.finish()
         for hook in session.hooks:
@@ -194,6 +197,7 @@ def _begin(
         seed=seed,
         processes=trainer.processes.count,
         protocol=protocol,
+        hooks=session.hooks,
     )
     course = _Course(
         trainer=trainer,
@@ -209,12 +213,7 @@ def _begin(
         board=None,
     )
     if course.checkpoints is not None:
-        checkpoint, faults = course.checkpoints.latest()
-        for fault in faults:
-            progress.warn(f"{fault}; going on from an earlier one")
-        if checkpoint is not None:
-            course.before = restore(checkpoint, trainer, course.recorder, identity)
-            course.done = checkpoint.step
+        _go_on(course, course.checkpoints, progress)
     if len(set(trainer.processes.gathered(course.done))) > 1:
         message = (
             "the processes do not see the same checkpoints; put the output folder where all "
@@ -223,12 +222,30 @@ def _begin(
         raise TrainError(message)
     if folder is not None and course.log is not None and trainer.processes.is_first:
         folder.mkdir(parents=True, exist_ok=True)
-        course.log.go_on_from(course.done)
+        lost = course.log.go_on_from(course.done)
+        if lost:
+            progress.warn(f"{folder / 'steps.jsonl'}: {lost} of {course.done} steps are lost")
         if session.tensorboard:
             course.board = Board(folder / "tensorboard", done=course.done)
     for hook in session.hooks:
         hook.at_start(trainer.inner)
     return course
+
+
+def _go_on(course: _Course, checkpoints: CheckpointFolder, progress: Progress) -> None:
+    """Take up the newest checkpoint, if there is one."""
+    checkpoint, faults = checkpoints.latest()
+    instead = "beginning anew" if checkpoint is None else f"going on from step {checkpoint.step}"
+    for fault in faults:
+        progress.warn(f"{fault}; {instead}")
+    if checkpoint is None:
+        return
+    try:
+        course.before = restore(checkpoint, course.trainer, course.recorder, course.identity)
+    except TrainError as error:
+        message = f"{checkpoints.folder}: {error}"
+        raise TrainError(message) from error
+    course.done = course.saved = checkpoint.step
 
 
 def _run(course: _Course, options: TrainOptions, progress: Progress) -> bool:
@@ -237,10 +254,10 @@ def _run(course: _Course, options: TrainOptions, progress: Progress) -> bool:
     for batch in _batches(course, options):
         spent = 0.0 if budget is None else _agreed_share(course, budget)
         if spent >= 1 and course.done:
-            course.recorder.end(course.done - 1, course.learning_rate)
+            _end_early(course, options)
             return True
         loss = _step(course, options, batch, spent)
-        _look(course, options)
+        _look(course, options, last=course.done == options.steps)
         progress.advance(loss=loss, learning_rate=course.learning_rate, **course.score)
     return False
 
@@ -280,13 +297,25 @@ def _parts(batch: Batch, count: int) -> list[Part]:
     return [Part(*images) for images in parts]
 
 
-def _look(course: _Course, options: TrainOptions) -> None:
-    """Validate and write a checkpoint, where it is time for it."""
-    last = course.done == options.steps
-    score = None
+def _end_early(course: _Course, options: TrainOptions) -> None:
+    """Leave a training whose time is over as one that is complete, for what comes after it."""
+    if course.recorder.end(course.done):
+        course.saved = 0
+    _look(course, options, last=True)
+
+
+def _look(course: _Course, options: TrainOptions, *, last: bool) -> None:
+    """Validate and write a checkpoint, where it is time for it or the best so far is found."""
+    score, highest = None, course.recorder.highest
     if course.session.validation and _due(course.done, options.validate_every, last=last):
-        score = _validate(course, course.session.validation)
-    if course.checkpoints is not None and _due(course.done, options.checkpoint_every, last=last):
+        score = course.recorder.score_at(course.done)
+        if score is None:
+            score = _validate(course, course.session.validation)
+            course.saved = 0
+    every = options.checkpoint_every
+    best = every is not None and score is not None and score > highest
+    wanted = best or _due(course.done, every, last=last)
+    if course.checkpoints is not None and wanted and course.saved != course.done:
         _commit(course, score)
 
 
@@ -296,6 +325,7 @@ def _due(done: int, every: int | None, *, last: bool) -> bool:
 
 def _validate(course: _Course, validation: Validation) -> float:
     trainer = course.trainer
+    trainer.processes.share_buffers(trainer.inner)
     average = trainer.average
     if average is None:
         score = validation.run(trainer.inner, course.done, trainer.processes)
@@ -328,3 +358,4 @@ def _commit(course: _Course, score: float | None) -> None:
         checkpoints.commit(checkpoint)
 
     course.trainer.processes.first_does(write)
+    course.saved = course.done

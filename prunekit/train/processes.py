@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Processes"]
+__all__ = ["Processes", "is_of_others"]
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
-from accelerate.utils import gather_object
-from torch import Tensor
+from accelerate.utils import DistributedType, GradientAccumulationPlugin, broadcast, gather_object
+from torch import Tensor, nn
 
 from prunekit.errors import TrainError, brief
 from prunekit.train.options import Precision, TrainOptions
@@ -22,6 +22,12 @@ from prunekit.train.options import Precision, TrainOptions
 T = TypeVar("T")
 
 _MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+_BACKENDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
+"""Words by which they tell that another process is gone."""
+
+_OTHERWISE = (DistributedType.DEEPSPEED, DistributedType.FSDP, DistributedType.MEGATRON_LM)
+"""Ways of accelerate that keep a part of the network in each process."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +41,31 @@ class Processes:
     def begun(options: TrainOptions) -> Iterator[Processes]:
         """Join the other processes, if there are any, and leave no state of it behind.
 
-        Raises `TrainError` if the batch cannot be shared out to them.
+        Raises `TrainError` if the batch cannot be shared out to them, or one of them is lost.
         """
         timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=options.timeout))
         AcceleratorState._reset_state()  # noqa: SLF001 (the precision of an earlier training)
         accelerator = Accelerator(
             device_placement=False,
             mixed_precision=_MIXED[options.precision],
+            # The recipe says what is computed, whatever a launcher left in the environment.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            dynamo_backend="no",
             kwargs_handlers=[timeout],
         )
         try:
             processes = Processes(accelerator)
+            processes.check_kind()
             processes.check_shares(options)
             yield processes
+        except Exception as error:
+            if accelerator.num_processes == 1 or not is_of_others(error):
+                raise
+            message = (
+                f"another process of the training ended or no longer answers ({brief(error)}); "
+                "see what it said, and resume"
+            )
+            raise TrainError(message) from error
         finally:
             accelerator.free_memory()
             AcceleratorState._reset_state()  # noqa: SLF001
@@ -66,6 +84,16 @@ class Processes:
     def is_first(self) -> bool:
         """Whether this is the one that writes."""
         return self.index == 0
+
+    def check_kind(self) -> None:
+        """Refuse what trains in another way than on the whole network in every process."""
+        kind = self.accelerator.distributed_type
+        if kind in _OTHERWISE:
+            message = (
+                f"accelerate is set to {kind.value}, and networks of this kind are trained whole; "
+                "launch it without, as with --multi_gpu"
+            )
+            raise TrainError(message)
 
     def check_shares(self, options: TrainOptions) -> None:
         """Every process takes as many patches, so that the mean of gradients is the batch's."""
@@ -86,10 +114,11 @@ class Processes:
         """Mean over the processes, the same in all of them."""
         return float(self.accelerator.reduce(value.detach(), "mean"))
 
-    def any(self, *, truth: bool) -> bool:
-        """Whether it is true in some process."""
-        flag = torch.tensor(float(truth), device=self.accelerator.device)
-        return float(self.accelerator.reduce(flag, "sum")) > 0
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all processes the first one's buffers, such as statistics of batches."""
+        if self.count > 1:
+            for buffer in model.buffers():
+                buffer.copy_(broadcast(buffer.contiguous()))
 
     def gathered(self, value: T) -> list[T]:
         """What every process has, in their order."""
@@ -109,3 +138,10 @@ class Processes:
         if failed:
             message = f"the first process failed: {failed[0]}"
             raise TrainError(message)
+
+
+def is_of_others(error: BaseException) -> bool:
+    """Whether an error is what the libraries say of a process that is gone."""
+    lost = isinstance(error, getattr(torch.distributed, "DistError", ()))
+    told = str(error).lower()
+    return lost or (isinstance(error, RuntimeError) and any(word in told for word in _BACKENDS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Identity", "content_of", "restore", "snapshot"]
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.errors import TrainError
 from prunekit.graph import fingerprint
+from prunekit.measure.mode import placement
 from prunekit.measure.protocol import Protocol
 from prunekit.train.checkpoint import Checkpoint
 from prunekit.train.curve import CurveRecorder
+from prunekit.train.hooks import TrainHook
 from prunekit.train.options import TrainOptions
 from prunekit.train.randomness import generators, load_generators
 from prunekit.train.trainer import Trainer
@@ -42,6 +44,8 @@ class Identity:
     processes: int
     protocol: Protocol | None = None
     """How held-out images are compared, by which the best checkpoint is chosen."""
+    hooks: tuple[str, ...] = ()
+    """Names of what takes part in it."""
 
     @staticmethod
     def of(
@@ -52,6 +56,7 @@ class Identity:
         seed: int,
         processes: int,
         protocol: Protocol | None = None,
+        hooks: Sequence[TrainHook] = (),
     ) -> Identity:
         """Of a training that is about to begin, of a network and perhaps a teacher."""
         images = 0
@@ -67,8 +72,9 @@ class Identity:
         for network in networks:
             for content in content_of(network):
                 weights = zlib.crc32(content.data, weights)
+        names = tuple(sorted(hook.name for hook in hooks))
         code = fingerprint(networks[0])
-        return Identity(settings, code, weights, images, seed, processes, protocol)
+        return Identity(settings, code, weights, images, seed, processes, protocol, names)
 
     def check(self, found: Mapping[str, Any]) -> None:
         """Raise `TrainError` if a checkpoint is of another training."""
@@ -77,8 +83,8 @@ class Identity:
         other = [name for name, value in mine["settings"].items() if settings.get(name) != value]
         other += [
             name
-            for name in ("network", "weights", "images", "seed", "protocol")
-            if found.get(name) != mine[name]
+            for name in ("network", "weights", "images", "seed", "protocol", "hooks")
+            if found.get(name) != _plain(mine[name])
         ]
         if found.get("processes") != self.processes:
             other.append(f"processes ({found.get('processes')} then, {self.processes} now)")
@@ -121,6 +127,7 @@ def snapshot(
         parts["average"] = {n: t.cpu() for n, t in trainer.average.state().items()}
     facts: dict[str, Any] = {
         "identity": asdict(identity),
+        "transient": _transient(trainer.inner),
         "groups": groups,
         "scaler": None if scaler is None else scaler.state_dict(),
         "curve": recorder.state(),
@@ -144,10 +151,7 @@ def restore(
     Raises `TrainError` if it is of another training.
     """
     identity.check(checkpoint.facts["identity"])
-    with torch.no_grad():
-        state = _state_of(trainer.inner)
-        for name, tensor in checkpoint.parts["model"].items():
-            state[name].copy_(tensor)
+    _load_state(trainer.inner, checkpoint.parts["model"], checkpoint.facts["transient"])
     joined = _join_optimizer(checkpoint.parts["optimizer"], checkpoint.facts["groups"])
     trainer.optimizer.load_state_dict(joined)
     scaler = trainer.processes.accelerator.scaler
@@ -156,12 +160,6 @@ def restore(
     if trainer.average is not None:
         trainer.average.load(checkpoint.parts["average"])
     hooks = checkpoint.facts["hooks"]
-    if set(hooks) != {hook.name for hook in trainer.hooks}:
-        message = (
-            "the checkpoint is of a training with another method; go on with the same, or remove "
-            "its folder to begin anew"
-        )
-        raise TrainError(message)
     for hook in trainer.hooks:
         tensors = checkpoint.parts.get(f"hook-{hook.name}", {})
         hook.load_state({**hooks[hook.name], **tensors})
@@ -179,6 +177,25 @@ def content_of(model: nn.Module) -> Iterator[NDArray[np.uint8]]:
 def _state_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and all buffers, those that a state dict leaves out as well; tied ones once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def _load_state(model: nn.Module, kept: Mapping[str, Tensor], transient: Collection[str]) -> None:
+    """Write a state back; buffers that the network makes as it runs, such as masks, are made."""
+    state = _state_of(model)
+    device, _ = placement(model)
+    for name, tensor in kept.items():
+        if name in state and state[name].shape == tensor.shape:
+            state[name].copy_(tensor)
+        else:
+            path, _, leaf = name.rpartition(".")
+            module, stays = model.get_submodule(path), name not in transient
+            module.register_buffer(leaf, tensor.to(device), persistent=stays)
+
+
+def _transient(model: nn.Module) -> list[str]:
+    """Names of the buffers that a state dict leaves out."""
+    return sorted(dict(model.named_buffers()).keys() - model.state_dict().keys())
 
 
 def _split_optimizer(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:

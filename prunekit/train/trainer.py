@@ -23,7 +23,7 @@ from prunekit.train.hooks import TrainHook
 from prunekit.train.losses import total_loss
 from prunekit.train.optimizers import make_optimizer
 from prunekit.train.options import TrainOptions
-from prunekit.train.processes import Processes
+from prunekit.train.processes import Processes, is_of_others
 from prunekit.train.randomness import own_generators
 
 _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
@@ -70,7 +70,8 @@ class Trainer:
             step: steps done before.
             parts: this process's share of the batch; gradients are those of all of it together.
         """
-        total = torch.zeros((), device=self.device)
+        precise = torch.promote_types(self.dtype, torch.float32)
+        total = torch.zeros((), device=self.device, dtype=precise)
         for place, part in enumerate(parts):
             last = place == len(parts) - 1
             with nullcontext() if last else self._accelerator.no_sync(self.model):
@@ -104,7 +105,7 @@ class Trainer:
 
     def _placed(self, patches: Tensor) -> Tensor:
         placed = patches.to(self.device, self.dtype, non_blocking=True)
-        last = self.options.channels_last
+        last = self.options.channels_last and _is_image(placed)
         return placed.contiguous(memory_format=torch.channels_last) if last else placed
 
     def _loss(self, part: Part) -> Tensor:
@@ -131,10 +132,11 @@ class Trainer:
         except TrainError:
             raise
         except Exception as error:  # the network's own code can fail in any way
-            way_out = "leave compile out" if self.options.compile else "change patch_size"
+            if self.processes.count > 1 and is_of_others(error):
+                raise
             message = (
                 f"the network fails on training patches of {tuple(lr.shape)} "
-                f"({type(error).__name__}: {error}); {way_out}, or leave the training out"
+                f"({type(error).__name__}: {error}); {self._way_out}, or leave the training out"
             )
             raise TrainError(message) from error
         if not isinstance(sr, Tensor):
@@ -144,6 +146,14 @@ class Trainer:
             )
             raise TrainError(message)
         return sr
+
+    @property
+    def _way_out(self) -> str:
+        """What to try where the network fails."""
+        for name in ("compile", "channels_last"):
+            if getattr(self.options, name):
+                return f"leave {name} out"
+        return "change patch_size"
 
     def _checked(self, step: int, loss: Tensor) -> float:
         """Return the mean loss over the processes, which then all go on or all stop."""
@@ -291,7 +301,12 @@ def _channels_last(networks: Sequence[nn.Module]) -> Iterator[None]:
             _lay_out(network, torch.contiguous_format)
 
 
+def _is_image(tensor: Tensor) -> bool:
+    """Whether it is `(N, C, H, W)`, what channels can be last in; clips have one axis more."""
+    return tensor.ndim == len(("N", "C", "H", "W"))
+
+
 def _lay_out(network: nn.Module, layout: torch.memory_format) -> None:
     for tensor in (*network.parameters(), *network.buffers()):
-        if tensor.ndim == len(("N", "C", "H", "W")):
+        if _is_image(tensor):
             tensor.data = tensor.data.contiguous(memory_format=layout)

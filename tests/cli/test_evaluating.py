@@ -291,6 +291,17 @@ def test_only_some_images_are_taken():
     assert [image["name"] for image in told["images"]] == ["bird"]
 
 
+@pytest.mark.parametrize("file", ["hr/baby.png", "lr/babyx2.png", "w.safetensors", "link.json"])
+def test_no_file_that_is_read_is_written_over(here, file, capsys):
+    save_file(create("imdn_x2").state_dict(), here / "w.safetensors")
+    (here / "link.json").symlink_to(here / "hr" / "bird.png")
+    before = (here / file).read_bytes()
+    command = ["evaluate", "imdn_x2", "--weights", "w.safetensors", "--data", "hr", "--lr", "lr"]
+    assert main([*command, "--json", file]) == 2
+    assert "is the file that is read" in errors(capsys)
+    assert (here / file).read_bytes() == before
+
+
 @pytest.mark.usefixtures("here")
 def test_from_python():
     own = Protocol("rgb", border=4, modcrop=8)

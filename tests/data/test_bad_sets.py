@@ -1,13 +1,16 @@
 """Data sets with one fault each: every one ends in one sentence that names the culprit."""
 
+import struct
+import zlib
+
 import PIL.Image
 import pytest
 
-from prunekit.data.pairs import Clips, Folder, load_clips, load_pairs
+from prunekit.data.pairs import Clips, Folder, find_pairs, load_clips, load_pairs
 from prunekit.data.patches import Patches, Window
 from prunekit.errors import DataError
 from prunekit.progress import Silent
-from tests.data.samples import deep_png, deep_tiff, noise, write, write_pair
+from tests.data.samples import chunk, deep_png, deep_tiff, noise, write, write_pair
 
 
 def pairs(root, scale=2, **options):
@@ -186,6 +189,97 @@ def a_transparent_colour_of_16_bits(root):
     return pairs(root)
 
 
+def damaged_pixels_of_16_bits(root):
+    (root / "gt").mkdir()
+    content = bytearray(deep_png(noise(0).astype("u2")))
+    content[60] ^= 1
+    (root / "gt" / "1.png").write_bytes(content)
+    return pairs(root)
+
+
+def a_link_that_leads_nowhere(root):
+    good(root)
+    (root / "gt" / "1.png").unlink()
+    (root / "gt" / "1.png").symlink_to(root / "unmounted" / "1.png")
+    return pairs(root)
+
+
+def a_link_to_itself(root):
+    good(root)
+    (root / "lq" / "1.png").unlink()
+    (root / "lq" / "1.png").symlink_to(root / "lq" / "1.png")
+    return pairs(root)
+
+
+def an_animation(root):
+    (root / "gt").mkdir()
+    image, other = (PIL.Image.fromarray(noise(seed)) for seed in range(2))
+    image.save(root / "gt" / "1.png", save_all=True, append_images=[other])
+    return pairs(root)
+
+
+def a_gif_called_png(root):
+    (root / "gt").mkdir()
+    PIL.Image.fromarray(noise(0)).save(root / "gt" / "1.png", format="GIF")
+    return pairs(root)
+
+
+def larger_unpacked_than_memory(root, bits=8):
+    head = struct.pack(">IIBBBBB", 60_000, 60_000, bits, 2, 0, 0, 0)
+    body = zlib.compress(bytes(100_000))
+    parts = [chunk(b"IHDR", head), chunk(b"IDAT", body), chunk(b"IEND", b"")]
+    (root / "gt").mkdir()
+    (root / "gt" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    return pairs(root)
+
+
+def larger_unpacked_than_memory_of_16_bits(root):
+    return larger_unpacked_than_memory(root, 16)
+
+
+def folders_the_wrong_way_round(root):
+    write_pair(root / "lq" / "1.png", root / "gt" / "1.png", 0, 2)
+    return pairs(root)
+
+
+def a_name_that_is_not_there(root):
+    good(root)
+    return load_pairs(Folder(root / "gt", names=("0", "eleven")), 2, progress=Silent())
+
+
+def several_images_smaller_than_a_patch(root):
+    write(root / "gt" / "0.png", noise(0, (40, 40)))
+    for name in ("1", "2"):
+        write(root / "gt" / f"{name}.png", noise(1))
+    return Patches(pairs(root), patch_size=16, seed=0)
+
+
+def several_faults_at_once(root):
+    good(root, count=4)
+    (root / "gt" / "1.png").write_bytes(b"")
+    (root / "lq" / "2.png").unlink()
+    return pairs(root)
+
+
+def every_image_broken_and_skipped(root):
+    good(root)
+    for name in ("0", "1"):
+        (root / "gt" / f"{name}.png").write_bytes(b"")
+    return pairs(root, skip_unreadable=True)
+
+
+def no_partner_where_images_are_found_one_by_one(root):
+    good(root)
+    (root / "lq" / "1.png").unlink()
+    return find_pairs(Folder(root / "gt", lr=root / "lq"), 2)
+
+
+def frames_of_two_depths(root):
+    good_clip(root)
+    (root / "gt" / "walk" / "1.png").write_bytes(deep_png(noise(0).astype("u2")))
+    return clips(root, deep=True)
+
+
 def images_where_clips_are_wanted(root):
     good(root)
     return clips(root)
@@ -258,6 +352,20 @@ FAULTS = {
     float_pixels: "1.tif has more than 16 bits a channel",
     colours_of_16_bits_in_tiff: "1.tif has 16 bits a channel in a form that is not read",
     a_transparent_colour_of_16_bits: "1.png has transparent pixels",
+    damaged_pixels_of_16_bits: "1.png cannot be read",
+    a_link_that_leads_nowhere: "gt/1.png cannot be read: No such file or directory",
+    a_link_to_itself: "lq/1.png cannot be read",
+    an_animation: "1.png holds 2 pictures; save the one to use",
+    a_gif_called_png: "1.png cannot be read: it is no whole BMP, JPEG, PNG, TIFF, WEBP file",
+    larger_unpacked_than_memory: "1.png cannot be read: Image size (3600000000 pixels) exceeds",
+    larger_unpacked_than_memory_of_16_bits: "1.png cannot be read: Image size (3600000000 pix",
+    folders_the_wrong_way_round: "18x13 pixels is not the 4x3",
+    a_name_that_is_not_there: "there is no image 'eleven' in folder",
+    several_images_smaller_than_a_patch: "no patch can be cut from 2 of 3 images (image '1' is 9x6",
+    several_faults_at_once: "2 of 4 in folder",
+    every_image_broken_and_skipped: "2 of 2 in folder",
+    no_partner_where_images_are_found_one_by_one: "gt/1.png has no LR",
+    frames_of_two_depths: "clip 'walk': frame 1.png has 18x12 pixels of uint16",
     images_where_clips_are_wanted: "gt holds no clip; a clip is a folder of frames in it",
     a_clip_without_frames: "gt/1 holds no image",
     a_clip_without_lr: "gt/1 has no LR: there is no folder '1'",

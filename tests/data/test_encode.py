@@ -53,6 +53,14 @@ def test_a_kind_of_file_that_would_lose_something_is_refused(shape, dtype, suffi
         encode_picture(Picture(noise(*shape, dtype=dtype)), suffix)
 
 
+@pytest.mark.parametrize(("suffix", "side"), [(".webp", 16384), (".jpg", 65501)])
+def test_a_picture_that_a_kind_of_file_cannot_hold_is_refused(suffix, side):
+    flat = np.zeros((1, side, 3), np.uint8)
+    with pytest.raises(DataError, match=f"{side}x1 pixels cannot be written as {suffix} .*png$"):
+        encode_picture(Picture(flat), suffix)
+    assert encode_picture(Picture(flat), ".png")
+
+
 @pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".PNG"])
 def test_8_bits_are_written_as_the_suffix_tells(tmp_path, suffix):
     file = tmp_path / f"image{suffix}"

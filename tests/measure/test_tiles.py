@@ -37,7 +37,8 @@ def test_tiles_have_every_pixel_once_and_see_their_overlap(size, overlap):
         assert 0 <= tile.top <= tile.rows[0] < tile.rows[1] <= tile.top + tile.height <= 20
         assert 0 <= tile.left <= tile.columns[0] < tile.columns[1] <= tile.left + tile.width <= 33
         assert size == 0 or tile.rows[1] - tile.rows[0] <= size
-        assert tile.top == max(0, tile.rows[0] - overlap)
+        assert 0 <= max(0, tile.rows[0] - overlap) - tile.top < 16
+        assert tile.top % 16 == tile.left % 16 == 0
         assert tile.left + tile.width == min(33, tile.columns[1] + overlap)
     assert (counts == 1).all()
 
@@ -53,6 +54,94 @@ def test_tiles_of_edsr_make_the_whole_image(scale):
     assert torch.allclose(tiled, whole, atol=1e-6)
     blind = infer_tiled(net, image, tiles(45, 61, size=16, overlap=0))
     assert (blind - whole).abs().max() > 1e-3, "the image does not tell tiles apart"
+
+
+class Halved(nn.Module):
+    """A level at half of the size beside one at full size, as a U-Net has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Conv2d(3, 8, 3, padding=1)
+        self.down = nn.Conv2d(8, 8, 4, stride=2, padding=1)
+        self.up = nn.ConvTranspose2d(8, 8, 4, stride=2, padding=1)
+        self.tail = nn.Conv2d(8, 3, 3, padding=1)
+
+    def forward(self, x):
+        head = self.head(x).relu()
+        low = self.up(self.down(head).relu())
+        low = nn.functional.pad(low, [head.shape[n] - low.shape[n] if b else 0 for n, b in EDGES])
+        return self.tail(head + low)
+
+
+EDGES = ((3, 0), (3, 1), (2, 0), (2, 1))
+
+
+class Folded(nn.Module):
+    """Pixels folded into channels, the image padded to a multiple of four."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(4),
+            nn.Conv2d(48, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 48, 3, padding=1),
+            nn.PixelShuffle(4),
+        )
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        padded = nn.functional.pad(x, (0, -width % 4, 0, -height % 4), mode="replicate")
+        return self.body(padded)[:, :, :height, :width]
+
+
+@pytest.mark.parametrize("kind", [Halved, Folded])
+@pytest.mark.parametrize("size", [7, 16, 25])
+def test_tiles_of_networks_that_look_at_windows_make_the_whole_image(kind, size):
+    torch.manual_seed(0)
+    net, image = kind().eval(), torch.rand(1, 3, 61, 75)
+    reach = find_reach(net)
+    assert reach is not None
+    tiled = infer_tiled(net, image, tiles(61, 75, size=size, overlap=reach))
+    assert torch.allclose(tiled, infer(net, image), atol=1e-6)
+
+
+class Divided(nn.Module):
+    """Divides the image into eight parts a side, however large it is."""
+
+    def forward(self, x):
+        parts = nn.functional.adaptive_max_pool2d(x, (x.shape[2] // 8, x.shape[3] // 8))
+        return x + nn.functional.interpolate(parts, x.shape[2:])
+
+
+class Thirds(nn.Module):
+    """Looks at windows of 3 pixels, of which tiles do not begin at multiples."""
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        padded = nn.functional.pad(x, (0, -width % 3, 0, -height % 3), mode="replicate")
+        means = nn.functional.avg_pool2d(padded, 3).repeat_interleave(3, 2).repeat_interleave(3, 3)
+        return means[:, :, :height, :width]
+
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + 0.1 * torch.rand_like(x)
+
+
+@pytest.mark.parametrize("kind", [Divided, Thirds, Noisy])
+def test_a_network_whose_parts_are_not_those_of_the_whole_has_no_reach(kind):
+    assert find_reach(kind()) is None
+
+
+class Eights(nn.Module):
+    def forward(self, x):
+        assert x.shape[2] % 8 == x.shape[3] % 8 == 0
+        return x + nn.functional.avg_pool2d(x, 3, 1, 1)
+
+
+def test_a_network_that_takes_few_sizes_has_a_reach():
+    assert find_reach(Eights()) == 1
 
 
 @pytest.mark.parametrize(
@@ -71,8 +160,9 @@ def test_the_reach_is_that_of_the_kernels(net, reach):
 
 
 def test_a_network_that_takes_means_has_no_reach():
+    torch.manual_seed(0)  # else what takes means may be dead
     assert find_reach(Mean()) is None
-    assert find_reach(IMDN(2, 16, 1).eval()) is None
+    assert find_reach(IMDN(2, 64, 1).eval()) is None
     assert find_reach(Blur(*[9] * 30).eval()) is None
 
 

@@ -147,6 +147,26 @@ def test_what_is_skipped_is_in_report_and_log(roots):
     assert "warning: 1 of 2 in folder" in (result.folder / "log.txt").read_text()
 
 
+def test_what_is_too_small_for_a_patch_is_counted_and_skipped_if_asked(roots):
+    for name in ("4", "5"):
+        write(roots / "gt" / f"{name}.png", 9, (14, 40))
+    names = {"names": ["0", "1", "4", "5"], "lr_folder": None}
+    with pytest.raises(DataError, match=r"from 2 of 4 images \(image '4' is 20x7 .* lower patch_s"):
+        run(recipe(roots, train=names), progress=Silent())
+    torch.manual_seed(0)
+    skips = recipe(roots, train={**names, "skip_unreadable": True})
+    result = run(skips, progress=Silent())
+    notes = [note for note in report_of(result)["notes"] if note.startswith("Left out of")]
+    for note, name in zip(notes, "45", strict=True):
+        assert f"the training images: '{name}' (image '{name}' is 20x7 pixels" in note
+    log = (result.folder / "log.txt").read_text()
+    assert "warning: 2 of 4 images are left out, since no patch can be cut from them" in log
+    torch.manual_seed(0)
+    two = recipe(roots, train={**names, "names": ["0", "1"]})
+    other = run(two, progress=Silent(), overwrite=True)
+    assert torch.equal(other.result.model.head[0].weight, result.result.model.head[0].weight)
+
+
 def test_a_frame_that_is_trained_on_is_not_evaluated_on(roots):
     for number in range(3):
         write(roots / "clips" / "walk" / f"{number}.png", 10 + number)

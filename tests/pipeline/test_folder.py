@@ -12,7 +12,7 @@ import pytest
 
 from prunekit.errors import PrunekitError
 from prunekit.pipeline import folder as module
-from prunekit.pipeline.folder import check_free, new_folder
+from prunekit.pipeline.folder import check_alone, check_free, new_folder
 
 
 def entries(folder: Path) -> list[str]:
@@ -233,6 +233,17 @@ def test_what_two_runs_fill_at_a_time_is_left_to_each(folder):
         assert (first / "first").exists()
         assert "second" in entries(folder)
     assert entries(folder) == ["first"]
+
+
+def test_another_process_that_fills_it_is_seen(folder):
+    started = int(psutil.Process().create_time())
+    with new_folder(folder, overwrite=False) as partial:
+        check_alone(partial, folder)
+        other = partial_of(folder, os.getpid(), started)
+        other.mkdir()
+        with pytest.raises(PrunekitError, match=f"is being made by process {os.getpid()} right"):
+            check_alone(partial, folder)
+        other.rmdir()
 
 
 @pytest.mark.parametrize(

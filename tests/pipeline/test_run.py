@@ -145,6 +145,26 @@ def test_an_interrupted_run_leaves_no_folder(images, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_second_run_of_the_name_leaves_the_first_one_alone(images, tmp_path, finished, options):
+    class Impatient(Silent):
+        said = ""
+
+        def advance(self, **figures: float) -> None:
+            if "learning_rate" in figures:
+                with pytest.raises(PrunekitError) as caught:
+                    run(recipe(images, tmp_path), progress=Silent(), **options)
+                self.said = str(caught.value)
+
+    torch.manual_seed(0)
+    progress = Impatient()
+    result = run(recipe(images, tmp_path), progress=progress)
+    assert f"is being made by process {os.getpid()} right now; wait for it" in progress.said
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    slim = (folder / "slim.safetensors" for folder in (result.folder, finished.folder))
+    assert len({file.read_bytes() for file in slim}) == 1
+
+
 def test_a_preview_prunes_and_writes_nothing(images, tmp_path):
     found = preview(recipe(images, tmp_path), progress=Silent())
     rows = {entry.name: entry for entry in found.report.entries}

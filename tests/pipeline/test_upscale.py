@@ -171,6 +171,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
     save(tmp_path / "two" / "a.png", noise(5, 4, 3))
     (tmp_path / "two" / "a.bmp").write_bytes(encode_picture(Picture(noise(5, 4, 3)), ".bmp"))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "way" / "a.png").mkdir(parents=True)
     cases = {
         ("deep.png", "out.jpg"): "16 bits is written as .png",
         ("deep.png", "out"): "has no suffix of an image",
@@ -182,6 +183,7 @@ def test_what_cannot_be_written_is_told_before_the_work(tmp_path):
         ("in", "deep.png"): "is no folder",
         ("two", "out"): "a.bmp and .*a.png become .*a.png",
         ("empty", "out"): "holds no image",
+        ("in", "way"): "way/a.png is a folder, where .*in/a.png is to go",
     }
 
     class Never(Repeat):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator, DistributedType
+from torch import nn
 from torch.nn import functional
 
+from prunekit.data.pairs import ClipPair
+from prunekit.data.patches import Window
+from prunekit.data.resize import downscale
 from prunekit.errors import TrainError
+from prunekit.progress import Silent
+from prunekit.train.loop import finetune
 from prunekit.train.losses import total_loss
 from prunekit.train.options import Distill, TrainOptions
 from prunekit.train.schedule import learning_rate_at
@@ -104,6 +112,72 @@ def test_channels_last_is_a_layout_for_a_while():
     for name, tensor in plain.state_dict().items():
         assert other.state_dict()[name].is_contiguous()
         torch.testing.assert_close(other.state_dict()[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+class EveryFrame(nn.Module):
+    """Enlarges the frames of clips by themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = make_model()
+
+    def forward(self, clips):
+        return self.net(clips.flatten(0, 1)).unflatten(0, clips.shape[:2])
+
+
+def test_channels_last_leaves_the_layout_of_clips_alone():
+    hr = np.random.default_rng(0).integers(0, 256, (4, 20, 20, 3), dtype=np.uint8)
+    lr = np.stack([downscale(frame, 2) for frame in hr])
+    found = []
+    for channels_last in (False, True):
+        model = EveryFrame()
+        finetune(
+            model,
+            [ClipPair("walk", lr, hr)],
+            TrainOptions(steps=2, batch_size=2, patch_size=8, channels_last=channels_last),
+            window=Window(3),
+            teacher=None,
+            seed=0,
+            device=torch.device("cpu"),
+            progress=Silent(),
+        )
+        found.append(weights(model))
+    for name, tensor in found[0].items():
+        torch.testing.assert_close(found[1][name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_what_a_network_does_not_take_is_told_with_what_to_leave_out():
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make_model()
+
+        def forward(self, x):
+            return self.net(x + self.net.head[0].weight.view(-1).sum())
+
+    train(Flat())
+    with pytest.raises(TrainError, match=r"view size.*; leave channels_last out, or"):
+        train(Flat(), channels_last=True)
+
+
+def test_what_a_launcher_left_in_the_environment_changes_nothing(monkeypatch):
+    plain, launched = make_model(), make_model()
+    train(plain)
+    for name, value in {
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "4",
+        "ACCELERATE_DYNAMO_BACKEND": "EAGER",
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+    }.items():
+        monkeypatch.setenv(name, value)
+    train(launched)
+    assert_equal_weights(weights(plain), weights(launched))
+
+
+@pytest.mark.parametrize("kind", ["DEEPSPEED", "FSDP", "MEGATRON_LM"])
+def test_a_launcher_that_cuts_networks_up_is_refused(monkeypatch, kind):
+    monkeypatch.setattr(Accelerator, "distributed_type", DistributedType[kind])
+    with pytest.raises(TrainError, match=f"accelerate is set to {kind}, .* as with --multi_gpu"):
+        train(make_model())
 
 
 @pytest.mark.slow

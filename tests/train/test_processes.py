@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,18 +15,19 @@ import torch
 from safetensors.torch import load_file
 
 from prunekit.train.options import TrainOptions
-from prunekit.train.processes import Processes
+from prunekit.train.processes import Processes, is_of_others
 from tests.train.test_finetune import assert_equal_weights
 
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 
+from prunekit.errors import TrainError
 from prunekit.progress import Silent
 from prunekit.train.loop import Session, finetune
 from prunekit.train.options import TrainOptions
@@ -44,16 +46,22 @@ class Dies(Silent):
             os.kill(os.getpid(), signal.SIGKILL)
 
 model = make_model().double()
+if dies == -1:
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(3), model).double()
 pairs = make_pairs()
 options = TrainOptions(
     steps=6, batch_size=8, patch_size=8, accumulate=2, ema=0.9, learning_rate=1e-2,
     validate_every=3, checkpoint_every=2, timeout=20,
 )
 session = Session(validation=Validation(pairs, PROTOCOLS["y"]), folder=folder / "work")
-curve = finetune(
-    model, pairs, options, teacher=None, seed=0, device=torch.device("cpu"),
-    progress=Dies(), session=session,
-)
+try:
+    curve = finetune(
+        model, pairs, options, teacher=None, seed=0, device=torch.device("cpu"),
+        progress=Dies(), session=session,
+    )
+except TrainError as error:
+    (folder / f"{rank}.error").write_text(str(error))
+    raise
 save_file(model.state_dict(), folder / f"{rank}.safetensors")
 (folder / f"{rank}.txt").write_text(repr(curve.validation))
 """
@@ -102,8 +110,23 @@ def test_several_processes_train_what_one_does(alone, tmp_path, processes):
         torch.testing.assert_close(states[0][name], tensor, rtol=1e-9, atol=1e-12)
     looks = {(tmp_path / f"{rank}.txt").read_text() for rank in range(processes)}
     assert looks == {(alone / "0.txt").read_text()}
-    lines = (tmp_path / "work" / "steps.jsonl").read_text().splitlines()
+    lines, same = (steps(folder) for folder in (tmp_path, alone))
     assert len(lines) == 6 + 2  # one writer
+    for line, other in zip(lines, same, strict=True):  # equal curves
+        assert line == pytest.approx(other, rel=1e-9)
+
+
+def steps(folder: Path) -> list[dict[str, float]]:
+    lines = (folder / "work" / "steps.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+def test_statistics_of_batches_are_those_of_the_first_process(tmp_path):
+    assert launch(tmp_path, 2, dies=-1).wait(300) == 0
+    first, second = (load_file(tmp_path / f"{rank}.safetensors") for rank in range(2))
+    assert any("running_mean" in name for name in first)
+    assert_equal_weights(first, second)
 
 
 @pytest.mark.slow
@@ -118,6 +141,9 @@ def test_a_dead_process_ends_the_others_and_all_go_on_to_the_same_bits(tmp_path)
             os.killpg(process.pid, signal.SIGKILL)
     assert time.monotonic() - started < 120
     assert not list((tmp_path / "dies").glob("*.safetensors"))
+    said = tmp_path / "dies" / "0.error"
+    if said.exists():  # unless it was ended before it saw that the other was gone
+        assert said.read_text().startswith("another process of the training ended or no longer")
     assert launch(tmp_path / "dies", 2).wait(300) == 0
     expected = load_file(tmp_path / "straight" / "0.safetensors")
     for rank in range(2):
@@ -139,3 +165,17 @@ def test_an_error_of_the_writer_is_raised():
     options = TrainOptions(steps=1)
     with Processes.begun(options) as processes, pytest.raises(OSError, match="No space"):
         processes.first_does(fails)
+
+
+@pytest.mark.parametrize(
+    ("error", "others"),
+    [
+        (RuntimeError("[../gloo/pair.cc:537] Read error: Connection reset by peer"), True),
+        (RuntimeError("NCCL communicator was aborted on rank 0"), True),
+        (torch.distributed.DistNetworkError("gone"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("gloo"), False),
+    ],
+)
+def test_what_libraries_say_of_a_process_that_is_gone_is_known(error, others):
+    assert is_of_others(error) == others

@@ -164,8 +164,18 @@ def test_a_finished_training_is_not_done_again(straight, tmp_path):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, named):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, Stops(4))
-    with pytest.raises(TrainError, match=f"of a training with other {named}"):
+    with pytest.raises(
+        TrainError, match=f"^{tmp_path}: the checkpoint is of a training with other {named}"
+    ):
         train(tmp_path, **change)
+
+
+def test_a_checkpoint_with_another_hook_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(4))
+    monkeypatch.setattr(Shrinks, "name", "grows")
+    with pytest.raises(TrainError, match="of a training with other hooks"):
+        train(tmp_path)
 
 
 def test_how_often_checkpoints_are_made_may_change(straight, tmp_path):
@@ -180,7 +190,7 @@ def test_a_damaged_checkpoint_is_told_and_an_earlier_one_taken(straight, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, Stops(8))
     newest = max(tmp_path.glob("step-*"))
-    assert newest.name == "step-00000006"
+    assert newest.name == "step-00000008"  # of the best look
     file = newest / ("manifest.json" if damage == "manifest" else "model.safetensors")
     content = bytearray(file.read_bytes())
     content[-9] ^= 1
@@ -194,8 +204,21 @@ def test_a_damaged_checkpoint_is_told_and_an_earlier_one_taken(straight, tmp_pat
     found, _ = train(tmp_path, progress)
     assert_equal_weights(found, straight[0])
     assert len(told) == 1
-    assert "step-00000006" in told[0]
-    assert "damaged" in told[0]
+    assert "step-00000008" in told[0]
+    assert "damaged; going on from step 6" in told[0]
+
+
+def test_damaged_checkpoints_alone_are_told_and_the_training_begun_anew(straight, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(5))
+    for manifest in tmp_path.glob("step-*/manifest.json"):
+        manifest.unlink()
+    told = []
+    progress = Silent()
+    progress.warn = told.append
+    found, _ = train(tmp_path, progress)
+    assert_equal_weights(found, straight[0])
+    assert [line.rpartition("; ")[2] for line in told] == ["beginning anew"] * 2
 
 
 def test_the_last_ones_and_the_best_stay(tmp_path):
@@ -210,6 +233,25 @@ def test_the_last_ones_and_the_best_stay(tmp_path):
     assert (best.step, latest.step, faults) == (1, 5, ())
     assert latest.facts == {"x": [1, 2.5, "é"]}
     assert torch.equal(latest.parts["model"]["a"], torch.tensor([5.0]))
+
+
+def test_checkpoints_of_later_steps_are_void(tmp_path):
+    folder = CheckpointFolder(tmp_path, keep_last=1)
+    for step in (3, 6, 4):  # the one of step 6 was damaged
+        folder.commit(Checkpoint(step, {"model": {"a": torch.zeros(1)}}))
+        if step == 6:
+            folder.commit(Checkpoint(3, {"model": {"a": torch.zeros(1)}}))
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000004"]
+
+
+def test_the_best_look_has_a_checkpoint_of_its_own(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(7), validate_every=2, checkpoint_every=5, keep_last=1)
+    best = CheckpointFolder(tmp_path).best()
+    assert best is not None
+    looks = dict(best.facts["curve"]["validation"])
+    assert best.step % 5
+    assert best.score == max(looks.values()) == looks[best.step]
 
 
 def test_an_error_while_writing_leaves_the_earlier_ones(tmp_path, monkeypatch):
@@ -235,6 +277,62 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, content):
     (path / "manifest.json").write_text(content)
     with pytest.raises(FileFormatError, match="manifest"):
         folder.read(path)
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40, b"{}\n", b"[1]\n", b'{"step": "x"}\n'])
+def test_lines_of_the_log_that_are_lost_are_told(straight, tmp_path, damage):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(7))
+    log = tmp_path / "steps.jsonl"
+    first, second, *others = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(first + damage + second[20:] + b"".join(others))
+    told = []
+    progress = Silent()
+    progress.warn = told.append
+    train(tmp_path, progress)
+    assert told == [f"{log}: 1 of 6 steps are lost"]
+    kept = straight[2].splitlines(keepends=True)
+    assert log.read_text() == "".join([kept[0], *kept[2:]])
+
+
+class Lazy(nn.Module):
+    """Makes buffers when it first runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = make_model()
+
+    def forward(self, x):
+        if not hasattr(self, "mask"):
+            self.register_buffer("mask", torch.full(x.shape[2:], 0.5), persistent=False)
+            self.register_buffer("seen", torch.zeros(()))
+        self.seen += 1
+        return self.net(x * self.mask + self.seen / 100)
+
+
+def test_buffers_that_a_network_makes_as_it_runs_go_on(tmp_path):
+    def trained(folder, progress=None):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = Lazy()
+        finetune(
+            model,
+            make_pairs(),
+            TrainOptions(steps=6, batch_size=2, patch_size=8, checkpoint_every=2),
+            teacher=None,
+            seed=0,
+            device=torch.device("cpu"),
+            progress=progress or Silent(),
+            session=Session(folder=folder),
+        )
+        return weights(model)
+
+    expected = trained(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "stopped", Stops(5))
+    found = trained(tmp_path / "stopped")
+    assert float(found["seen"]) == 6
+    assert_equal_weights(found, expected)
 
 
 KILLED = """
@@ -282,6 +380,37 @@ def test_a_budget_of_time_ends_the_training_with_its_schedule(monkeypatch):
     assert curve.out_of_time
     assert 10 < curve.steps[-1] < 40
     assert curve.learning_rate[-1] < 0.05 * options.learning_rate
+
+
+@pytest.mark.parametrize("killed", [None, "before", "after"])
+def test_a_training_that_ran_out_of_time_stays_as_it_ended(tmp_path, monkeypatch, killed):
+    def timed():
+        clock = iter(range(10_000))
+        monkeypatch.setattr("prunekit.train.loop.time.perf_counter", lambda: float(next(clock)))
+        return train(tmp_path, steps=100, minutes=1.0, checkpoint_every=7)
+
+    found, curve = timed()
+    assert curve.out_of_time
+    done = curve.steps[-1]
+    assert curve.validation[-1].step == done  # a last look
+    (last,) = tmp_path.glob(f"step-{done:08d}")
+    log = (tmp_path / "steps.jsonl").read_text()
+    if killed == "before":  # the last checkpoint was written
+        shutil.rmtree(last)
+        (tmp_path / "steps.jsonl").write_text("".join(log.splitlines(keepends=True)[:-1]))
+    again, same = timed()
+    if killed != "before":
+        assert_equal_weights(again, found)
+        assert (same.steps, same.loss, same.validation) == (
+            curve.steps,
+            curve.loss,
+            curve.validation,
+        )
+        assert same.learning_rate == curve.learning_rate
+        assert (tmp_path / "steps.jsonl").read_text() == log
+    assert same.out_of_time
+    assert same.validation[-1].step == same.steps[-1]
+    assert same.learning_rate[-1] > 0
 
 
 def test_distillation_goes_on_to_the_same_bits(tmp_path):
