@@ -16,6 +16,7 @@ from torch import nn
 
 from prunekit.data.patches import Patches
 from prunekit.errors import TrainError
+from prunekit.measure.protocol import PROTOCOLS
 from prunekit.methods.masking import GrowMasks, KeepMasks, MaskHook, ShrinkWeights
 from prunekit.sparse import MaskRule, Masks, apply_masks, check_zeros, choose_masks
 from prunekit.train.hooks import TrainHook
@@ -33,7 +34,7 @@ OPTIONS = {"steps": 12, "batch_size": 4, "patch_size": 8, "learning_rate": 1e-2}
 def train(model, hook: TrainHook, *, folder=None, progress=None, look=False, **options):
     pairs = make_pairs()
     hooks = (hook,)
-    validation = Validation(pairs[:1], border=2) if look else None
+    validation = Validation(pairs[:1], PROTOCOLS["y"]) if look else None
     return finetune(
         model,
         pairs,
@@ -271,7 +272,9 @@ def test_the_average_has_exact_zeros_too(kind):
         seed=0,
         device=torch.device("cpu"),
         progress=Stops(-1),
-        session=Session(hooks=(hook, Looks()), validation=Validation(make_pairs()[:1], border=2)),
+        session=Session(
+            hooks=(hook, Looks()), validation=Validation(make_pairs()[:1], PROTOCOLS["y"])
+        ),
     )
     check_zeros(model, hook.masks)
     assert looked[1:] == pytest.approx([0.5, 0.5], abs=2e-3)
@@ -323,7 +326,7 @@ def test_the_checkpoint_of_another_method_is_refused(tmp_path):
     ):
         with pytest.raises(TrainError, match="training with other masks"):
             train(make_model(), other, folder=tmp_path, checkpoint_every=4)
-    with pytest.raises(TrainError, match="training with another method"):
+    with pytest.raises(TrainError, match="training with other hooks"):
         train(make_model(), TrainHook(), folder=tmp_path, checkpoint_every=4)
 
 
