@@ -632,10 +632,11 @@ class DistillSection(Section):
         default=False,
         description=(
             "Run the dense network once over every whole training image, before the first step, "
-            "keep its outputs in `data.cache` as 16-bit floats (rounded by 0.07 of 255 at most), "
-            "and cut patches from them; no step runs it. It sees past the borders of a patch then, "
-            "and images upright: its outputs are turned and mirrored, not its inputs. Not for "
-            "`features`, nor for `frames` of clips; its time is not part of `minutes`."
+            "keep its outputs in `data.cache` as 16-bit floats (rounded by 0.07 of 255 at most, "
+            "beyond white by 0.13), and cut patches from them; no step runs it. It sees past the "
+            "borders of a patch then, and images upright: its outputs are turned and mirrored, not "
+            "its inputs. Not for `features`, nor for `frames` of clips; its time is not part of "
+            "`minutes`."
         ),
     )
 

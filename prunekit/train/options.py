@@ -44,8 +44,9 @@ class Distill:
 
     What the network learns from is not quite what a teacher gives that runs on each patch: it sees
     past the borders of a patch, and it sees images upright, so that its outputs are mirrored and
-    turned and not its inputs. Outputs are rounded to 16-bit floats, up to white by 2^-12 at most
-    (0.07 of 255). Only outputs, not `features`, and of images, not clips, can be had that way."""
+    turned and not its inputs. Outputs are rounded to 16-bit floats: by 2^-12 at most (0.07 of 255),
+    what is brighter than white by twice as much. Only outputs, not `features`, and of images, not
+    clips, can be had that way."""
 
 
 @dataclass(frozen=True)
