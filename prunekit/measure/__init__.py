@@ -1,1 +1,1 @@
-"""What a network gives and what it costs: PSNR-Y, SSIM, parameters, macs and latency."""
+"""What a network gives and what it costs: PSNR, SSIM, parameters, macs and latency."""
