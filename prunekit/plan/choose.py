@@ -106,12 +106,16 @@ class Chooser:
         cost = graph.macs if target.kind == "macs_ratio" else graph.params
         limit = (1 - target.ratio) * cost()
         self._check_reachable(cost, limit, target)
+        return self._all(self._within(cost, limit))
+
+    def _within(self, cost: _Cost, limit: float) -> list[int]:
+        """Rungs whose cost is within a limit that can be met."""
         low, high = 0.0, 1.0
         for _ in range(30):
             middle = (low + high) / 2
             too_much = cost(self._all(self._at(middle))) > limit
             low, high = (middle, high) if too_much else (low, middle)
-        return self._all(self._step_down(self._at(low), cost, limit))
+        return self._step_down(self._at(low), cost, limit)
 
     def _all(self, rungs: Sequence[int]) -> Widths:
         """Widths of all groups when every bundle is on this rung of its ladder."""
