@@ -1,6 +1,6 @@
 """Pruning methods: each answers which units stay."""
 
-__all__ = ["METHODS", "Method", "plan_filters"]
+__all__ = ["METHODS", "Method", "measure_filters", "plan_filters"]
 
-from prunekit.methods.filter import plan_filters
+from prunekit.methods.filter import measure_filters, plan_filters
 from prunekit.methods.table import METHODS, Method

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PruneResult", "prune", "take_part"]
+__all__ = ["PruneResult", "measure", "prune", "take_part"]
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,15 +29,24 @@ from prunekit.graph import (
 )
 from prunekit.graph.record import plain
 from prunekit.measure.cost import Cost
+from prunekit.measure.sensitivity import Probe
+from prunekit.methods import measure_filters
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.summary import Findings, summarise
-from prunekit.plan import Plan
+from prunekit.plan import Plan, Sensitivity
 from prunekit.progress import Progress, Silent
-from prunekit.recipe import PruneSection, Recipe, TrainSection, load_recipe
+from prunekit.recipe import (
+    PruneSection,
+    Recipe,
+    SensitivitySection,
+    Stage,
+    TrainSection,
+    load_recipe,
+)
 from prunekit.report import Report
 from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
 from prunekit.surgery import Verification
@@ -122,6 +131,48 @@ def prune(
     return PruneResult(done.model, found.plan, report, read)
 
 
+def measure(model: nn.Module, recipe: Recipe, *, progress: Progress) -> Sensitivity:
+    """Measure what removing units of each group alone costs, as the first pruning stage says.
+
+    What that stage allocates by does not matter, but images are needed: a recipe that does not
+    measure takes those of `data.train`, else of `data.evaluate`. The network stays as it is.
+
+    Raises:
+        PrunekitError: with one sentence; what was measured until then is kept.
+    """
+    section = next(stage.prune for stage in recipe.steps if stage.prune is not None)
+    if section.measuring is None:
+        section = section.model_copy(
+            update={"allocation": "sensitivity", "sensitivity": _images_there(recipe)}
+        )
+    alone = recipe.model_copy(
+        update={
+            "prune": section,
+            "train": None,
+            "stages": None,
+            "evaluate": None,
+        }
+    )
+    check_traceable(model)
+    model = unwrap(model)
+    with own_randomness(model):
+        journal = Journal(progress)
+        job = _Job.begun(model, alone, _inputs(model, alone), TraceOptions(), journal, work=None)
+        probe = _probe(job, section, _load_images(job))
+        assert probe is not None  # the section measures
+        return measure_filters(model, job.graph, section, probe, seed=recipe.seed, held={})
+
+
+def _images_there(recipe: Recipe) -> SensitivitySection:
+    data = recipe.data
+    if data is None or (data.train is None and data.evaluate is None):
+        message = (
+            "the recipe has no images to measure on; name some in 'data.train' or 'data.evaluate'"
+        )
+        raise RecipeError(message)
+    return SensitivitySection(data="train" if data.train is not None else "evaluate")
+
+
 def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
     """Run the stages beside the first process, which measures and writes what comes of them."""
     check_traceable(model)
@@ -169,6 +220,8 @@ class _Images:
     window: Window | None = None
     """Given if `training` are clips."""
     held_out: Pairs[ImagePair] | None = None
+    measured: Pairs[ImagePair] | None = None
+    """Those of training one by one, if sensitivity is measured on them."""
 
     @property
     def skipped(self) -> dict[str, tuple[Skipped, ...]]:
@@ -193,14 +246,14 @@ def _run_stages(job: _Job, images: _Images) -> _Done:
     done = _Done(job.dense)
     for number, stage in enumerate(job.recipe.steps):
         if stage.prune is not None:
-            _prune(job, done, stage.prune)
+            _prune(job, done, stage.prune, images)
         elif stage.train is not None:
             curve = _train(job, done, stage.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
 
 
-def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
+def _prune(job: _Job, done: _Done, section: PruneSection, images: _Images) -> None:
     untouched = done.model is job.dense
     graph = (
         job.graph
@@ -215,10 +268,28 @@ def _prune(job: _Job, done: _Done, section: PruneSection) -> None:
         job.options,
         seed=job.recipe.seed,
         progress=job.journal,
+        probe=_probe(job, section, images),
     )
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
+
+
+def _probe(job: _Job, section: PruneSection, images: _Images) -> Probe | None:
+    """What sensitivity is measured on, if the section asks for that."""
+    how = section.measuring
+    if how is None:
+        return None
+    pairs = images.measured if how.data == "train" else images.held_out
+    assert pairs is not None  # a recipe that measures says on what
+    assert job.recipe.data is not None
+    return stages.probe_on(
+        pairs,
+        how,
+        job.recipe.data.cache,
+        border=_border(job),
+        progress=job.journal,
+    )
 
 
 def _train(
@@ -330,8 +401,10 @@ def _load_images(job: _Job) -> _Images:
     data = recipe.data
     train = data.train if data and any(stage.train for stage in recipe.steps) else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
-    held_out = data.evaluate if data and (recipe.evaluate or looks) else None
-    if data is None or (train is None and held_out is None):
+    measured = {how.data for stage in recipe.steps if (how := _measuring(stage))}
+    needs_held_out = recipe.evaluate or looks or "evaluate" in measured
+    held_out = data.evaluate if data and needs_held_out else None
+    if data is None or (train is None and held_out is None and not measured):
         return _Images()
     if scale is None:
         message = (
@@ -348,7 +421,15 @@ def _load_images(job: _Job) -> _Images:
         else stages.load_images(held_out, scale, cache, purpose="held-out", progress=told),
     )
     _check_held_out(images)
+    if "train" in measured:
+        assert data.train is not None  # a recipe that measures says on what
+        pairs = stages.load_images(data.train, scale, cache, purpose="measured", progress=told)
+        images = replace(images, measured=pairs)
     return images
+
+
+def _measuring(stage: Stage) -> SensitivitySection | None:
+    return stage.prune.measuring if stage.prune else None
 
 
 def _check_held_out(images: _Images) -> None:

@@ -11,6 +11,7 @@ __all__ = [
     "is_first_process",
     "preview",
     "run",
+    "sensitivity",
 ]
 
 import json
@@ -29,9 +30,10 @@ from prunekit.nets import names
 from prunekit.pipeline.build import build_network, choose_device, example_input
 from prunekit.pipeline.folder import check_free, new_folder
 from prunekit.pipeline.journal import Journal
-from prunekit.pipeline.prune import PruneResult, prune, take_part
+from prunekit.pipeline.prune import PruneResult, measure, prune, take_part
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.work import keep_logs, remove_work, work_folder, work_path
+from prunekit.plan import Sensitivity
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import ModelSection, Recipe, check_references, dump_recipe
 from prunekit.report import Report
@@ -120,13 +122,29 @@ class Preview:
 
 
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:
-    """Prune as the recipe says, leave out training and evaluation, and write nothing."""
+    """Prune as the recipe says, leave out training and evaluation, and write nothing.
+
+    An allocation that goes by measurements takes them, and keeps them for the run.
+    """
     check(recipe)
     pruning = tuple(stage for stage in recipe.steps if stage.prune is not None)
+    measures = any(stage.prune and stage.prune.measuring for stage in pruning)
     structural = recipe.model_copy(
-        update={"prune": None, "train": None, "stages": pruning, "data": None, "evaluate": None}
+        update={
+            "prune": None,
+            "train": None,
+            "stages": pruning,
+            "data": recipe.data if measures else None,
+            "evaluate": None,
+        }
     )
     return Preview(prune(_build(recipe, progress), structural, progress=progress).report)
+
+
+def sensitivity(recipe: Recipe, *, progress: Progress) -> Sensitivity:
+    """Build the network of a recipe and measure what removing units of each group costs."""
+    check(recipe)
+    return measure(_build(recipe, progress), recipe, progress=progress)
 
 
 def inspect(section: ModelSection) -> ChannelGraph:

@@ -10,6 +10,7 @@ __all__ = [
     "evaluate_all",
     "load_images",
     "load_training",
+    "probe_on",
     "prune",
     "read_graph",
     "time_all",
@@ -41,7 +42,8 @@ from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
 from prunekit.measure.latency import Latency, measure_latency
-from prunekit.methods import METHODS
+from prunekit.measure.sensitivity import Measurements, Probe, sample
+from prunekit.methods import METHODS, measure_filters
 from prunekit.plan import Plan
 from prunekit.progress import Progress
 from prunekit.recipe import (
@@ -49,6 +51,7 @@ from prunekit.recipe import (
     ImagesSection,
     LatencySection,
     PruneSection,
+    SensitivitySection,
     TrainImagesSection,
     TrainSection,
 )
@@ -94,11 +97,13 @@ def prune(
     *,
     seed: int,
     progress: Progress,
+    probe: Probe | None = None,
 ) -> Pruned:
     """Plan by the graph of the model, rebuild and verify; the model given is untouched.
 
     Groups that the network's own code does not let shrink, such as one whose width it takes the
-    root of, show in the proof: they are found, stay whole, and it is planned anew.
+    root of, show in the proof: they are found, stay whole, and it is planned anew. `probe` is
+    what an allocation that measures does so on.
 
     Raises:
         PlanError: the target cannot be met with what is left.
@@ -107,8 +112,13 @@ def prune(
     """
     held: dict[str, str] = {}
     while True:
+        measured = None
+        if probe is not None:
+            measured = measure_filters(model, graph, section, probe, seed=seed, held=held)
         progress.start("plan")
-        plan = METHODS[section.method](model, graph, section, seed=seed, held=held)
+        plan = METHODS[section.method](
+            model, graph, section, seed=seed, held=held, sensitivity=measured
+        )
         progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
         try:
             return _rebuild(model, plan, inputs, options, progress)
@@ -140,6 +150,24 @@ def _rebuild(
             "changes"
         )
     return Pruned(plan, slim, verification)
+
+
+def probe_on(
+    pairs: Sequence[ImagePair],
+    section: SensitivitySection,
+    cache: CacheSection,
+    *,
+    border: int,
+    progress: Progress,
+) -> Probe:
+    """Make ready what sensitivity is measured on; figures are kept beside decoded images."""
+    return Probe(
+        sample(pairs, section.images, section.crop),
+        border,
+        section.points,
+        Measurements(_cache(cache).folder),
+        progress,
+    )
 
 
 def load_images(

@@ -31,10 +31,12 @@ def chooser_for(
         case "isomorphic":
             return _ClassChooser(bundles, scores, policy, classes_of(graph))
         case "knapsack":
-            return _KnapsackChooser(bundles, scores, policy)
+            losses = _importance(graph, bundles, scores)
+            return _KnapsackChooser(bundles, scores, policy, losses)
         case "sensitivity":
             assert sensitivity is not None  # measured before
-            return _SensitivityChooser(bundles, scores, policy, sensitivity)
+            measured = _measured(bundles, sensitivity)
+            return _KnapsackChooser(bundles, scores, policy, measured)
 
 
 class _ClassChooser(Chooser):
@@ -65,27 +67,27 @@ class _ClassChooser(Chooser):
 
 
 class _KnapsackChooser(Chooser):
-    """Keeps as much importance as the budget buys; never less than global allocation."""
+    """Loses as little as the budget allows; never more than global allocation would."""
 
     def __init__(
-        self, bundles: Sequence[Bundle], scores: Mapping[str, Scores], policy: Policy
+        self,
+        bundles: Sequence[Bundle],
+        scores: Mapping[str, Scores],
+        policy: Policy,
+        losses: Sequence[Numbers],
     ) -> None:
+        """Take what is lost on every rung of every bundle, 0 on the last."""
         super().__init__(bundles, scores, policy)
         self._ranking = Chooser(bundles, scores, replace(policy, allocation="global"))
-        self._losses = [self._losses_of(number) for number in range(len(bundles))]
-
-    def _losses_of(self, number: int) -> Numbers:
-        """What is lost on every rung of a bundle: importance."""
-        highest = len(self._bundles[number].ladder) - 1
-        lost = [self._ranking.lost(number, highest, rung) for rung in range(highest + 1)]
-        return np.array(lost)
-
-    def _gone(self, number: int, rungs: Sequence[int]) -> float:  # noqa: ARG002
-        """Nothing is kept alike but the loss."""
-        return 0.0
+        self._losses = losses
 
     def lost(self, number: int, wide: int, narrow: int) -> float:
+        """What is lost from one rung to another."""
         return float(self._losses[number][narrow] - self._losses[number][wide])
+
+    def _gone(self, number: int, rungs: Sequence[int]) -> float:  # noqa: ARG002
+        """Nothing is kept alike."""
+        return 0.0
 
     def _without(self, ratio: float) -> list[int]:
         """Rungs when at least this share of the channels leaves, or all that may."""
@@ -94,12 +96,14 @@ class _KnapsackChooser(Chooser):
         return self.within(_channels, max(limit, narrowest))
 
     def within(self, cost: Cost, limit: float) -> list[int]:
+        """Rungs whose cost is within a limit that can be met."""
+
         def rung_cost(rungs: Sequence[int]) -> float:
             return cost(self._all(rungs))
 
         sizes = [[sum(rung.values()) for rung in bundle.ladder] for bundle in self._bundles]
         found = solve(self._losses, read_cost(rung_cost, sizes), limit)
-        # a cost that is no sum of products of two is met by single steps; nothing else changes
+        # for a cost that is no sum of products of two, single steps see to the limit
         found = [self._step_down(rungs, cost, limit) for rungs in found]
         found.append(self._ranking.within(cost, limit))
         return min(found, key=lambda rungs: (self._loss(rungs), rung_cost(rungs)))
@@ -108,23 +112,33 @@ class _KnapsackChooser(Chooser):
         return float(sum(loss[rung] for loss, rung in zip(self._losses, rungs, strict=True)))
 
 
-class _SensitivityChooser(_KnapsackChooser):
-    """Loses as little as was measured: the least error that single groups add, all together."""
+def _importance(
+    graph: ChannelGraph, bundles: Sequence[Bundle], scores: Mapping[str, Scores]
+) -> list[Numbers]:
+    """What is lost on every rung: scores relative to the mean of the group, times its size.
 
-    def __init__(
-        self,
-        bundles: Sequence[Bundle],
-        scores: Mapping[str, Scores],
-        policy: Policy,
-        sensitivity: Sensitivity,
-    ) -> None:
-        self._sensitivity = sensitivity
-        super().__init__(bundles, scores, policy)
+    That is the share of the parameters that lie in some slice of the group. Without it a unit of
+    the trunk would count as much as one of a single layer, though it costs as much as all of them.
+    """
+    losses = []
+    for bundle in bundles:
+        lost = np.zeros(len(bundle.ladder))
+        for name in bundle.groups:
+            gone = np.append(0.0, np.cumsum(np.sort(scores[name])))
+            removed = [graph[name].width - rung[name] for rung in bundle.ladder]
+            lost += gone[removed] / max(float(gone[-1]), 1e-300) * graph[name].params_share
+        losses.append(lost)
+    return losses
 
-    def _losses_of(self, number: int) -> Numbers:
-        bundle = self._bundles[number]
-        removed = [bundle.width - sum(rung.values()) for rung in bundle.ladder]
-        return self._sensitivity.losses(bundle.groups, removed)
+
+def _measured(bundles: Sequence[Bundle], sensitivity: Sensitivity) -> list[Numbers]:
+    """What is lost on every rung: the error that was measured for the bundle alone."""
+    return [
+        sensitivity.losses(
+            bundle.groups, [bundle.width - sum(rung.values()) for rung in bundle.ladder]
+        )
+        for bundle in bundles
+    ]
 
 
 def _channels(widths: Widths) -> float:

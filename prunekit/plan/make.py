@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["make_plan", "plan_units"]
+__all__ = ["find_choices", "make_plan", "plan_units", "units_for"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -45,7 +45,7 @@ def make_plan(
     bundles, reasons = find_choices(graph, policy, held)
     chooser = chooser_for(graph, bundles, scores, policy, sensitivity)
     widths = chooser.widths(graph, target)
-    kept = {name: _best(scores[name], width) for name, width in widths.items()}
+    kept = units_for(scores, widths)
     for names in graph.balances:
         if not reasons.keys().isdisjoint(names):
             tied = (name for name in names if name not in reasons)
@@ -94,6 +94,13 @@ def _others(name: str, names: Sequence[str]) -> str:
 def _matches(group: ChannelGroup, pattern: str) -> bool:
     names = (group.name, *(member.tensor for member in group.members))
     return any(fnmatchcase(name, pattern) for name in names)
+
+
+def units_for(
+    scores: Mapping[str, Scores], widths: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """The units that stay when groups have these widths, ascending."""
+    return {name: _best(scores[name], width) for name, width in widths.items()}
 
 
 def _best(scores: Scores, width: int) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ __all__ = [
     "Recipe",
     "ReportSection",
     "Section",
+    "SensitivitySection",
     "Stage",
     "Target",
     "TrainImagesSection",
@@ -313,6 +314,30 @@ class Target(Section):
         return self
 
 
+class SensitivitySection(Section):
+    """What `allocation: sensitivity` measures the removal of units on."""
+
+    data: Literal["train", "evaluate"] = Field(
+        default="train",
+        description=(
+            "Images of `data.train` or `data.evaluate`. By the latter the plan has seen what it is "
+            "judged on."
+        ),
+    )
+    images: Count = Field(default=16, description="Images at most, spread evenly over all.")
+    crop: CropSize = Field(
+        default=96,
+        description="Side of the square in the middle of each, in pixels of the LR image.",
+    )
+    points: Count = Field(
+        default=8,
+        description="Widths of each group that are measured at most; others are interpolated.",
+    )
+
+
+Allocation = Literal["local", "global", "uniform", "isomorphic", "sensitivity", "knapsack"]
+
+
 class PruneSection(Section):
     """Remove channels."""
 
@@ -323,13 +348,19 @@ class PruneSection(Section):
     criterion: Literal["l1", "l2", "random"] = Field(
         default="l2", description="What importance is: the norm of a unit's weights, or chance."
     )
-    allocation: Literal["local", "global", "uniform"] = Field(
+    allocation: Allocation = Field(
         default="local",
         description=(
             "`local` removes the same share of every group, as nearly as each allows; `global` "
-            "compares units of all groups with each other; `uniform` keeps all widths in "
-            "proportion, for programs that tell one width of a network by its weights."
+            "compares units of all groups with each other; `isomorphic` those of groups that are "
+            "wired alike, and removes the same share of each such class; `uniform` keeps all "
+            "widths in proportion, for programs that tell one width of a network by its weights; "
+            "`sensitivity` takes the widths with the least loss by what it measures for each "
+            "group; `knapsack` those that keep the most importance within the target."
         ),
+    )
+    sensitivity: SensitivitySection | None = Field(
+        default=None, description="How `allocation: sensitivity` measures; it alone reads this."
     )
     round_to: Multiple = Field(
         default=8,
@@ -342,6 +373,23 @@ class PruneSection(Section):
     protect: tuple[Glob, ...] = Field(
         default=(), description="Patterns of group names or module paths that stay as they are."
     )
+
+    @property
+    def measuring(self) -> SensitivitySection | None:
+        """How sensitivity is measured, if the allocation goes by it."""
+        if self.allocation != "sensitivity":
+            return None
+        return self.sensitivity or SensitivitySection()
+
+    @model_validator(mode="after")
+    def _check_allocation(self) -> PruneSection:
+        if self.sensitivity is not None and self.allocation != "sensitivity":
+            message = (
+                f"has 'sensitivity', which 'allocation: {self.allocation}' does not read; take it "
+                "out, or set 'allocation: sensitivity'"
+            )
+            raise ValueError(message)
+        return self
 
 
 class DistillSection(Section):
@@ -608,7 +656,20 @@ class Recipe(Section):
         if looks and (self.data is None or self.data.evaluate is None):
             message = "has 'validate_every', but no 'data.evaluate' that names images to look at"
             raise ValueError(message)
+        self._check_measuring()
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
             raise ValueError(message)
         return self
+
+    def _check_measuring(self) -> None:
+        """Refuse an allocation that measures on images that are not there."""
+        for stage in self.steps:
+            how = stage.prune.measuring if stage.prune else None
+            if how is not None and (self.data is None or getattr(self.data, how.data) is None):
+                other = "train" if how.data == "evaluate" else "evaluate"
+                message = (
+                    f"has 'allocation: sensitivity', which measures on 'data.{how.data}', but no "
+                    f"such images; name them, or set 'prune.sensitivity.data: {other}'"
+                )
+                raise ValueError(message)
