@@ -48,15 +48,21 @@ class _Reader:
                     known = self._outputs[band.group].get(number, ())
                     self._outputs[band.group][number] = (*known, place)
         self._readers: dict[int, list[int]] = defaultdict(list)
+        self._users: dict[str, list[int]] = defaultdict(list)
         for number, step in enumerate(self._steps):
             for source in step.sources:
                 self._readers[source].append(number)
+            for tensor in step.state:
+                self._users[tensor].append(number)
         self._free = {(m.tensor, m.axis) for group in graph.groups for m in group.members}
 
     def signature(self, group: ChannelGroup) -> Hashable:
         """What a group has in common with all others of its class."""
         carriers = self._outputs[group.name]
-        nodes = sorted({*carriers, *(r for number in carriers for r in self._readers[number])})
+        nodes = {*carriers, *self._with_weights_of(group)}
+        # what has no weights is known by what it reads; of weights it is known whose they are
+        readers = {reader for number in carriers for reader in self._readers[number]}
+        nodes |= {reader for reader in readers if not self._steps[reader].state}
         slices: dict[str, list[tuple[int, int]]] = defaultdict(list)
         for member in group.members:
             slices[member.tensor].append((member.axis, member.indices.shape[1]))
@@ -68,9 +74,14 @@ class _Reader:
                     sorted(self._tensor(name, slices) for name in self._steps[node].state),
                 )
             )
-            for node in nodes
+            for node in sorted(nodes)
         }
         return (group.kind, group.exact, self._refined(labels))
+
+    def _with_weights_of(self, group: ChannelGroup) -> set[int]:
+        """Steps that use some weight of a group."""
+        tensors = {member.tensor for member in group.members}
+        return {number for tensor in tensors for number in self._users[tensor]}
 
     def _tensor(self, name: str, slices: Mapping[str, list[tuple[int, int]]]) -> tuple[object, ...]:
         """Shape of a parameter or buffer, without the axes that may shrink, and what it lends."""
