@@ -54,6 +54,11 @@ class _ClassChooser(Chooser):
         self._class_of = [kinds.index(kind) for kind in kinds]
         owners = np.array(self._class_of)[self._leaves]
         self._ranked = [self._leaves[owners == number] for number in sorted(set(self._class_of))]
+        self._sizes = [[sum(rung.values()) for rung in bundle.ladder] for bundle in bundles]
+        self._alike = [
+            [n for n, other in enumerate(self._class_of) if other == number]
+            for number in self._class_of
+        ]
 
     def _leaving(self, ratio: float) -> list[float]:
         first = [ranked[: round(ratio * len(ranked))] for ranked in self._ranked]
@@ -61,9 +66,9 @@ class _ClassChooser(Chooser):
         return [float(count) for count in gone]
 
     def _gone(self, number: int, rungs: Sequence[int]) -> float:
-        alike = [n for n, other in enumerate(self._class_of) if other == self._class_of[number]]
-        left = sum(sum(self._bundles[n].ladder[rungs[n]].values()) for n in alike)
-        return 1 - left / sum(self._bundles[n].width for n in alike)
+        alike = self._alike[number]
+        left = sum(self._sizes[n][rungs[n]] for n in alike)
+        return 1 - left / sum(self._sizes[n][-1] for n in alike)
 
 
 class _KnapsackChooser(Chooser):

@@ -76,6 +76,8 @@ class _CostReader:
         self._cost = cost
         self._removed = [np.array([row[-1] - size for size in row]) for row in sizes]
         self._highest = [len(row) - 1 for row in sizes]
+        self._movable = [number for number, highest in enumerate(self._highest) if highest]
+        self._stretches: dict[tuple[int, int], float] = {}
         self.top = float(cost(self._highest))
         self.alone = tuple(
             np.array([self._at({number: rung}) - self.top for rung in range(len(row))])
@@ -83,25 +85,33 @@ class _CostReader:
         )
 
     def pairs(self) -> Iterator[tuple[tuple[int, int], Numbers]]:
-        movable = [number for number, highest in enumerate(self._highest) if highest]
-        for position, one in enumerate(movable):
-            for other in self._meeting(one, movable[position + 1 :]):
+        """Tables of the choices that meet; found by halving, so that few questions are asked."""
+        for place, one in enumerate(self._movable):
+            for other in self._meeting(one, place + 1, 0, len(self._movable)):
                 yield (one, other), self._table(one, other)
 
-    def _meeting(self, one: int, others: Sequence[int]) -> Iterator[int]:
-        """Those whose narrowing changes what narrowing this one saves, found by halving."""
-        if not others:
+    def _meeting(self, one: int, after: int, start: int, stop: int) -> Iterator[int]:
+        """Of a stretch of choices after a place those whose narrowing changes what this saves."""
+        if stop <= after:
             return
-        narrow = dict.fromkeys(others, 0)
-        mixed = self._at({one: 0, **narrow}) - self._at(narrow) - float(self.alone[one][0])
-        if abs(mixed) <= _SAME * abs(self.top):
-            return
-        if len(others) == 1:
-            yield others[0]
-            return
-        half = len(others) // 2
-        yield from self._meeting(one, others[:half])
-        yield from self._meeting(one, others[half:])
+        if start >= after:
+            narrow = dict.fromkeys(self._movable[start:stop], 0)
+            mixed = self._at({one: 0, **narrow}) - self._together(start, stop)
+            if abs(mixed - float(self.alone[one][0])) <= _SAME * abs(self.top):
+                return
+            if stop - start == 1:
+                yield self._movable[start]
+                return
+        middle = (start + stop + 1) // 2
+        yield from self._meeting(one, after, start, middle)
+        yield from self._meeting(one, after, middle, stop)
+
+    def _together(self, start: int, stop: int) -> float:
+        """Cost when a stretch of choices is on its lowest rungs; asked once for each stretch."""
+        if (start, stop) not in self._stretches:
+            narrow = dict.fromkeys(self._movable[start:stop], 0)
+            self._stretches[start, stop] = self._at(narrow)
+        return self._stretches[start, stop]
 
     def _table(self, one: int, other: int) -> Numbers:
         """A product of what leaves of both, if it is one; else asked for rung by rung."""

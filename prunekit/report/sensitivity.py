@@ -20,6 +20,8 @@ from prunekit.version import __version__
 _SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
 _NAMED = 10
 """Curves that have a colour and a name in the plot, those that lose most first."""
+_FLAT = 0.1
+"""dB up to which the plot is linear; logarithmic beyond, as curves differ a hundredfold."""
 _ROUNDING = 1e-9
 
 
@@ -65,7 +67,7 @@ def to_sensitivity_plot(found: Sensitivity) -> str:
             "text.parse_math": False,  # names are no formulas
         }
     ):
-        figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+        figure = Figure(figsize=(8.0, 4.4), layout="constrained")
         axes = figure.subplots()
         curves = _most_sensitive_first(found)
         for number, curve in reversed(list(enumerate(curves))):
@@ -81,11 +83,19 @@ def to_sensitivity_plot(found: Sensitivity) -> str:
             )
         axes.set_xlabel("share of the group that is removed")
         axes.set_ylabel("PSNR-Y lost (dB)")
+        axes.set_yscale("symlog", linthresh=_FLAT, subs=range(2, 10))
+        axes.yaxis.set_major_formatter(lambda drop, _: f"{drop:g}")
         axes.grid(visible=True, color="0.9")
         axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
         handles, labels = axes.get_legend_handles_labels()
         if handles:
-            axes.legend(handles[::-1], labels[::-1], fontsize="small", frameon=False)
+            figure.legend(
+                handles[::-1],
+                labels[::-1],
+                loc="outside right upper",
+                fontsize="small",
+                frameon=False,
+            )
         drawing = io.StringIO()
         figure.savefig(drawing, format="svg", metadata={"Date": None})
     text = drawing.getvalue()
