@@ -226,7 +226,8 @@ class _Images:
     @property
     def skipped(self) -> dict[str, tuple[Skipped, ...]]:
         """What was left out, by purpose."""
-        purposes = {"training": self.training, "held-out": self.held_out}
+        training = self.training if self.training is not None else self.measured
+        purposes = {"training": training, "held-out": self.held_out}
         return {name: pairs.skipped for name, pairs in purposes.items() if pairs is not None}
 
 
@@ -420,11 +421,11 @@ def _load_images(job: _Job) -> _Images:
         if held_out is None
         else stages.load_images(held_out, scale, cache, purpose="held-out", progress=told),
     )
-    _check_held_out(images)
     if "train" in measured:
         assert data.train is not None  # a recipe that measures says on what
         pairs = stages.load_images(data.train, scale, cache, purpose="measured", progress=told)
         images = replace(images, measured=pairs)
+    _check_held_out(images)
     return images
 
 
@@ -433,10 +434,10 @@ def _measuring(stage: Stage) -> SensitivitySection | None:
 
 
 def _check_held_out(images: _Images) -> None:
-    """Refuse to evaluate on an image that is trained on, under whatever name."""
+    """Refuse to evaluate on an image that is trained or measured on, under whatever name."""
     held_out = {_digest(pair.hr): pair.name for pair in images.held_out or ()}
     sizes = {pair.hr.shape for pair in images.held_out or ()}
-    for name, image in _pictures(images.training or ()):
+    for name, image in _pictures(images.training or images.measured or ()):
         seen = held_out.get(_digest(image)) if image.shape in sizes else None
         if seen is not None:
             message = (

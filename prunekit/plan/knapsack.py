@@ -28,6 +28,9 @@ _MOST_STATES = 8_000
 _SAME = 1e-9
 """Share of the whole cost below which a difference is a rounding error."""
 
+_MOST_QUESTIONS = 20_000
+"""After so many a cost that is no product of two is taken for the nearest that is."""
+
 _HALVINGS, _SWEEPS = 50, 20
 
 
@@ -78,6 +81,7 @@ class _CostReader:
         self._highest = [len(row) - 1 for row in sizes]
         self._movable = [number for number, highest in enumerate(self._highest) if highest]
         self._stretches: dict[tuple[int, int], float] = {}
+        self._asked = 0
         self.top = float(cost(self._highest))
         self.alone = tuple(
             np.array([self._at({number: rung}) - self.top for rung in range(len(row))])
@@ -118,7 +122,8 @@ class _CostReader:
         removed = np.multiply.outer(self._removed[one], self._removed[other])
         table: Numbers = self._mixed(one, other, 0, 0) * (removed / removed[0, 0])
         middle = self._highest[one] // 2, self._highest[other] // 2
-        if abs(self._mixed(one, other, *middle) - table[middle]) <= _SAME * abs(self.top):
+        near = abs(self._mixed(one, other, *middle) - table[middle]) <= _SAME * abs(self.top)
+        if near or self._asked > _MOST_QUESTIONS:
             return table
         rows, columns = table.shape
         return np.array(
@@ -130,6 +135,7 @@ class _CostReader:
         return both - float(self.alone[one][a]) - float(self.alone[other][b])
 
     def _at(self, changes: Mapping[int, int]) -> float:
+        self._asked += 1
         rungs = list(self._highest)
         for number, rung in changes.items():
             rungs[number] = rung

@@ -114,6 +114,13 @@ def test_images_may_be_those_that_are_evaluated_on(here, capsys):
     assert "8 measured, 0 known before" in capsys.readouterr().err
 
 
+def test_an_image_that_is_measured_on_is_not_evaluated_on(here, capsys):
+    data = split(here / "images")
+    data["evaluate"] = data["train"]
+    assert main(["run", write_recipe(here, data=data, evaluate={})]) == 2
+    assert "is also trained on (as '0')" in capsys.readouterr().err
+
+
 def test_what_cannot_be_written_is_refused_before_anything_is_measured(here, capsys):
     recipe = write_recipe(here)
     for option, name, why in (

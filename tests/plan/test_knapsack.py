@@ -69,6 +69,19 @@ def test_a_cost_that_is_no_product_is_read_rung_by_rung():
         assert table(rungs) == largest(rungs)
 
 
+def test_a_cost_that_is_no_product_is_not_asked_without_end(monkeypatch):
+    monkeypatch.setattr(knapsack, "_MOST_QUESTIONS", 0)
+    asked = []
+
+    def largest(rungs):
+        asked.append(rungs)
+        return float(max(rungs) + 1)
+
+    table = read_cost(largest, [list(range(1, 9))] * 3)
+    assert table([7, 7, 7]) == 8
+    assert len(asked) < 60
+
+
 def test_choices_that_do_not_meet_have_no_table():
     sizes = [[1, 2], [1, 2], [1, 3]]
 
