@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from prunekit.graph import ChannelGraph
-from prunekit.plan.choose import Bundle, Chooser, Cost, Scores, Widths
+from prunekit.plan.choose import Bundle, Chooser, Cost, Scores, Widths, ascending
 from prunekit.plan.classes import classes_of
 from prunekit.plan.knapsack import Numbers, read_cost, solve
 from prunekit.plan.sensitivity import Sensitivity
@@ -120,18 +120,19 @@ class _KnapsackChooser(Chooser):
 def _importance(
     graph: ChannelGraph, bundles: Sequence[Bundle], scores: Mapping[str, Scores]
 ) -> list[Numbers]:
-    """What is lost on every rung: scores relative to the mean of the group, times its size.
+    """What is lost on every rung: importance relative to the mean of the group, times its size.
 
-    That is the share of the parameters that lie in some slice of the group. Without it a unit of
-    the trunk would count as much as one of a single layer, though it costs as much as all of them.
+    The size is the share of the parameters that lie in some slice of the group. Without it a unit
+    of the trunk would count as much as one of a single layer, though it costs as much as all.
     """
     losses = []
     for bundle in bundles:
         lost = np.zeros(len(bundle.ladder))
         for name in bundle.groups:
-            gone = np.append(0.0, np.cumsum(np.sort(scores[name])))
-            removed = [graph[name].width - rung[name] for rung in bundle.ladder]
-            lost += gone[removed] / max(float(gone[-1]), 1e-300) * graph[name].params_share
+            group = graph[name]
+            gone = np.append(0.0, np.cumsum(ascending(scores[name])))
+            removed = [group.width - rung[name] for rung in bundle.ladder]
+            lost += gone[removed] * (group.params_share / group.width)
         losses.append(lost)
     return losses
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Bundle", "Chooser", "Cost", "Scores", "Widths", "bundles_of"]
+__all__ = ["Bundle", "Chooser", "Cost", "Scores", "Widths", "ascending", "bundles_of"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -88,9 +88,7 @@ class Chooser:
         self._policy = policy
         # importance relative to the mean of the group, ascending: what leaves first
         self._ascending = {
-            name: np.sort(scores[name]) / max(float(np.mean(scores[name])), 1e-300)
-            for bundle in bundles
-            for name in bundle.groups
+            name: ascending(scores[name]) for bundle in bundles for name in bundle.groups
         }
         owners = np.repeat(np.arange(len(bundles)), [bundle.width for bundle in bundles])
         ranking = np.argsort(
@@ -205,10 +203,8 @@ class Chooser:
         before, after = bundle.ladder[wide], bundle.ladder[narrow]
         lost = 0.0
         for name in bundle.groups:
-            ascending = self._ascending[name]
-            lost += float(
-                ascending[len(ascending) - before[name] : len(ascending) - after[name]].sum()
-            )
+            units = self._ascending[name]
+            lost += float(units[len(units) - before[name] : len(units) - after[name]].sum())
         return lost
 
     def _gone(self, number: int, rungs: Sequence[int]) -> float:
@@ -216,6 +212,11 @@ class Chooser:
         bundle = self._bundles[number]
         share = 1 - sum(bundle.ladder[rungs[number]].values()) / bundle.width
         return share if self._local else 0.0
+
+
+def ascending(scores: Scores) -> Scores:
+    """Importance relative to the mean of the group, what leaves first in front."""
+    return np.sort(scores) / max(float(np.mean(scores)), 1e-300)
 
 
 def _nearest(bundle: Bundle, wanted: float) -> int:
