@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["checked_recipe", "run"]
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -53,7 +53,7 @@ def run(
     accelerate launch -m prunekit run RECIPE.
     """
     with exits(debug=debug):
-        checked = _checked(read_recipe(recipe, set_ or ()), output)
+        checked = checked_recipe(read_recipe(recipe, set_ or ()), output)
         if dry_run:
             with open_progress(quiet=quiet) as progress:
                 seen = engine.preview(checked, progress=progress)
@@ -66,7 +66,7 @@ def run(
             engine.follow(checked)
 
 
-def _checked(draft: Draft, output: Path | None) -> Recipe:
+def checked_recipe(draft: Draft, output: Path | None = None) -> Recipe:
     """Refuse, before any work, a recipe that cannot be run from the command line."""
     recipe = draft.recipe
     if output is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["plan_filters"]
+__all__ = ["measure_filters", "plan_filters"]
 
 from collections.abc import Mapping
 
@@ -10,9 +10,10 @@ from torch import nn
 
 from prunekit.errors import PlanError
 from prunekit.graph import ChannelGraph
-from prunekit.plan import Plan, Policy, Target, make_plan
+from prunekit.measure.sensitivity import Probe, measure_sensitivity
+from prunekit.plan import Plan, Policy, Sensitivity, Target, make_plan
 from prunekit.recipe import PruneSection
-from prunekit.score import NOTHING, Criterion, Evidence, score_some
+from prunekit.score import NOTHING, Criterion, Evidence, Scores, score_some
 
 
 def plan_filters(
@@ -24,6 +25,7 @@ def plan_filters(
     held: Mapping[str, str],
     criterion: Criterion,
     evidence: Evidence = NOTHING,
+    sensitivity: Sensitivity | None = None,
 ) -> Plan:
     """Score all groups by a criterion and plan for the target of the section.
 
@@ -31,13 +33,55 @@ def plan_filters(
     Groups of which the criterion has nothing to score stay whole.
     Raises `PlanError` if the target is out of reach, or so small that nothing would be removed.
     """
-    policy = Policy(
-        allocation=section.allocation,
-        round_to=section.round_to,
-        min_width=section.min_width,
-        protect=section.protect,
-        normalisation=section.normalisation or criterion.normalisation,
+    policy = _policy(section, criterion)
+    scores, whole = _scored(
+        model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
     )
+    if sensitivity is not None:
+        whole |= sensitivity.unfit
+    plan = make_plan(graph, scores, _target(section), policy, held=whole, sensitivity=sensitivity)
+    if not plan.tensors:
+        message = (
+            f"the target removes nothing: with round_to {policy.round_to} and min_width "
+            f"{policy.min_width} no group gets narrower; raise the ratio, or lower these"
+        )
+        raise PlanError(message)
+    return plan
+
+
+def measure_filters(
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    probe: Probe,
+    *,
+    seed: int,
+    held: Mapping[str, str],
+    criterion: Criterion,
+    evidence: Evidence = NOTHING,
+) -> Sensitivity:
+    """Measure what it costs to remove filters of each group alone, those that the section would.
+
+    Raises `PlanError` if no group may get narrower, `MeasureError` if the network gives no image.
+    """
+    scores, whole = _scored(
+        model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
+    )
+    policy = _policy(section, criterion)
+    return measure_sensitivity(model, graph, scores, probe, policy=policy, held=whole)
+
+
+def _scored(
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    *,
+    seed: int,
+    held: Mapping[str, str],
+    criterion: Criterion,
+    evidence: Evidence,
+) -> tuple[Mapping[str, Scores], dict[str, str]]:
+    """Scores of groups, and why others stay whole: held, or nothing of them to score."""
     found = score_some(
         model,
         graph.groups,
@@ -47,15 +91,18 @@ def plan_filters(
         evidence=evidence,
         outputs=graph.output_axes,
     )
-    whole = {name: f"has {why} to score" for name, why in found.unscored.items()} | dict(held)
-    plan = make_plan(graph, found.scores, _target(section), policy, held=whole)
-    if not plan.tensors:
-        message = (
-            f"the target removes nothing: with round_to {policy.round_to} and min_width "
-            f"{policy.min_width} no group gets narrower; raise the ratio, or lower these"
-        )
-        raise PlanError(message)
-    return plan
+    unscored = {name: f"has {why} to score" for name, why in found.unscored.items()}
+    return found.scores, {**unscored, **held}
+
+
+def _policy(section: PruneSection, criterion: Criterion) -> Policy:
+    return Policy(
+        allocation=section.allocation,
+        round_to=section.round_to,
+        min_width=section.min_width,
+        protect=section.protect,
+        normalisation=section.normalisation or criterion.normalisation,
+    )
 
 
 def _target(section: PruneSection) -> Target:

@@ -14,8 +14,10 @@ __all__ = [
     "load_held_out",
     "load_training",
     "mask",
+    "measure",
     "open_cache",
     "pictures",
+    "probe_on",
     "prune",
     "read_graph",
     "time_all",
@@ -51,8 +53,9 @@ from prunekit.measure.feed import Feed
 from prunekit.measure.latency import Latency, measure_latency
 from prunekit.measure.protocol import Protocol
 from prunekit.measure.scores import Scores
-from prunekit.methods import METHODS, mask_rule
-from prunekit.plan import Plan
+from prunekit.measure.sensitivity import Measurements, Probe, sample
+from prunekit.methods import METHODS, mask_rule, measure_filters
+from prunekit.plan import Plan, Sensitivity
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
@@ -61,12 +64,13 @@ from prunekit.recipe import (
     ImagesSection,
     LatencySection,
     PruneSection,
+    SensitivitySection,
     TrainImagesSection,
     TrainSection,
     UnstructuredSection,
 )
 from prunekit.report.content import BICUBIC
-from prunekit.score import Calibration, Criterion, gather
+from prunekit.score import Calibration, Criterion, Evidence, gather
 from prunekit.sparse import MaskProof, Masks, apply_masks, choose_masks, prove_masks
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
@@ -121,11 +125,13 @@ def prune(
     calibration: Calibration | None,
     seed: int,
     progress: Progress,
+    probe: Probe | None = None,
 ) -> Pruned:
     """Plan by the graph of the model, rebuild and verify; the model given is untouched.
 
     Groups that the network's own code does not let shrink, such as one whose width it takes the
-    root of, show in the proof: they are found, stay whole, and it is planned anew.
+    root of, show in the proof: they are found, stay whole, and it is planned anew. `probe` is
+    what an allocation that measures does so on.
 
     Raises:
         DataError: the criterion looks at images and there is no calibration data.
@@ -134,13 +140,30 @@ def prune(
         VerificationError: the proof fails, likewise.
     """
     held: dict[str, str] = {}
-    evidence = gather(
-        model, graph.groups, criterion, calibration, outputs=graph.output_axes, progress=progress
-    )
+    evidence = _gather(model, graph, criterion, calibration, progress)
     while True:
+        measured = None
+        if probe is not None:
+            measured = measure_filters(
+                model,
+                graph,
+                section,
+                probe,
+                seed=seed,
+                held=held,
+                criterion=criterion,
+                evidence=evidence,
+            )
         progress.start("plan")
         plan = METHODS[section.method](
-            model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
+            model,
+            graph,
+            section,
+            seed=seed,
+            held=held,
+            criterion=criterion,
+            evidence=evidence,
+            sensitivity=measured,
         )
         progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
         try:
@@ -175,6 +198,41 @@ def _rebuild(
     return Pruned(plan, slim, verification)
 
 
+def measure(
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    probe: Probe,
+    *,
+    criterion: Criterion,
+    calibration: Calibration | None,
+    seed: int,
+) -> Sensitivity:
+    """Measure what removing units of each group alone costs, as `prune` does with the same.
+
+    Raises:
+        DataError: the criterion looks at images and there is no calibration data.
+        PlanError: no group may get narrower.
+        MeasureError: the network gives no image.
+    """
+    evidence = _gather(model, graph, criterion, calibration, probe.progress)
+    return measure_filters(
+        model, graph, section, probe, seed=seed, held={}, criterion=criterion, evidence=evidence
+    )
+
+
+def _gather(
+    model: nn.Module,
+    graph: ChannelGraph,
+    criterion: Criterion,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> Evidence:
+    return gather(
+        model, graph.groups, criterion, calibration, outputs=graph.output_axes, progress=progress
+    )
+
+
 def calibrate(
     section: PruneSection, pairs: EitherPairs, *, window: Window | None, seed: int
 ) -> Calibration:
@@ -182,6 +240,24 @@ def calibrate(
     asked = section.calibration or CalibrationSection()
     patches = Patches(pairs, patch_size=asked.patch_size, seed=seed, window=window)
     return Calibration.cut(patches, batches=asked.batches, batch_size=asked.batch_size)
+
+
+def probe_on(
+    pairs: Sequence[ImagePair],
+    section: SensitivitySection,
+    cache: CacheSection,
+    *,
+    border: int,
+    progress: Progress,
+) -> Probe:
+    """Make ready what sensitivity is measured on; figures are kept beside decoded images."""
+    return Probe(
+        sample(pairs, section.images, section.crop),
+        border,
+        section.points,
+        Measurements(open_cache(cache).folder),
+        progress,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,15 +2,19 @@
 
 __all__ = [
     "AttributeChange",
+    "Curve",
     "GroupDifference",
     "GroupPlan",
     "Plan",
     "PlanDifference",
     "Policy",
+    "Sensitivity",
     "Target",
     "TensorPlan",
+    "find_choices",
     "make_plan",
     "plan_units",
+    "units_for",
 ]
 
 from prunekit.plan.data import (
@@ -21,5 +25,6 @@ from prunekit.plan.data import (
     PlanDifference,
     TensorPlan,
 )
-from prunekit.plan.make import make_plan, plan_units
+from prunekit.plan.make import find_choices, make_plan, plan_units, units_for
+from prunekit.plan.sensitivity import Curve, Sensitivity
 from prunekit.plan.target import Policy, Target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Bundle", "Chooser", "Scores", "bundles_of"]
+__all__ = ["Bundle", "Chooser", "Cost", "Scores", "Widths", "bundles_of"]
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from prunekit.plan.target import Policy, Target
 
 Scores = NDArray[np.float64]
 Widths = dict[str, int]
-_Cost = Callable[[Widths], int]
+Cost = Callable[[Widths], float]
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,24 @@ class Chooser:
     def widths(self, graph: ChannelGraph, target: Target) -> Widths:
         """Widths that meet the target."""
         if target.kind == "channel_ratio":
-            return self._all(self._at(target.ratio))
+            return self._all(self._without(target.ratio))
         cost = graph.macs if target.kind == "macs_ratio" else graph.params
         limit = (1 - target.ratio) * cost()
         self._check_reachable(cost, limit, target)
+        return self._all(self.within(cost, limit))
+
+    def _without(self, ratio: float) -> list[int]:
+        """Rungs for a ratio of channels."""
+        return self._at(ratio)
+
+    def within(self, cost: Cost, limit: float) -> list[int]:
+        """Rungs whose cost is within a limit that can be met."""
         low, high = 0.0, 1.0
         for _ in range(30):
             middle = (low + high) / 2
             too_much = cost(self._all(self._at(middle))) > limit
             low, high = (middle, high) if too_much else (low, middle)
-        return self._all(self._step_down(self._at(low), cost, limit))
+        return self._step_down(self._at(low), cost, limit)
 
     def _all(self, rungs: Sequence[int]) -> Widths:
         """Widths of all groups when every bundle is on this rung of its ladder."""
@@ -124,14 +132,17 @@ class Chooser:
 
     def _at(self, ratio: float) -> list[int]:
         """Rungs when this share of the channels leaves, as nearly as the ladders allow."""
-        if self._local:
-            gone = [bundle.width * ratio for bundle in self._bundles]
-        else:
-            first = self._leaves[: round(ratio * len(self._leaves))]
-            gone = np.bincount(first, minlength=len(self._bundles)).tolist()
-        return [_nearest(b, b.width - left) for b, left in zip(self._bundles, gone, strict=True)]
+        leaving = zip(self._bundles, self._leaving(ratio), strict=True)
+        return [_nearest(bundle, bundle.width - left) for bundle, left in leaving]
 
-    def _check_reachable(self, cost: _Cost, limit: float, target: Target) -> None:
+    def _leaving(self, ratio: float) -> list[float]:
+        """How many units of every bundle leave when this share of all does."""
+        if self._local:
+            return [bundle.width * ratio for bundle in self._bundles]
+        first = self._leaves[: round(ratio * len(self._leaves))]
+        return [float(n) for n in np.bincount(first, minlength=len(self._bundles))]
+
+    def _check_reachable(self, cost: Cost, limit: float, target: Target) -> None:
         narrowest = self._all([0] * len(self._bundles))
         if cost(narrowest) > limit:
             reach = math.floor(1000 * (1 - cost(narrowest) / cost({}))) / 1000
@@ -142,7 +153,7 @@ class Chooser:
             )
             raise PlanError(message)
 
-    def _step_down(self, rungs: list[int], cost: _Cost, limit: float) -> list[int]:
+    def _step_down(self, rungs: list[int], cost: Cost, limit: float) -> list[int]:
         """Narrow single bundles, the best step first, until the cost is within the limit."""
         while cost(self._all(rungs)) > limit:
             lower = self._neighbours(rungs, -1)
@@ -159,7 +170,7 @@ class Chooser:
             rungs = lower[best]
         return self._step_up(rungs, cost, limit)
 
-    def _step_up(self, rungs: list[int], cost: _Cost, limit: float) -> list[int]:
+    def _step_up(self, rungs: list[int], cost: Cost, limit: float) -> list[int]:
         """Give back what the last, coarse step took too much, as long as the limit holds."""
         while True:
             higher = self._neighbours(rungs, 1)
@@ -180,22 +191,30 @@ class Chooser:
         }
 
     def _rank(
-        self, number: int, wide: tuple[list[int], int], narrow: tuple[list[int], int]
+        self, number: int, wide: tuple[list[int], float], narrow: tuple[list[int], float]
     ) -> tuple[float, float]:
         """How much a step hurts: first, if allocation is not global, the share that is gone of it.
 
         Then, and alone for global allocation, the importance lost for each unit of cost.
         """
+        lost = self.lost(number, wide[0][number], narrow[0][number])
+        return self._gone(number, narrow[0]), lost / max(wide[1] - narrow[1], 1)
+
+    def lost(self, number: int, wide: int, narrow: int) -> float:
+        """Importance of what leaves a bundle from one rung to another."""
         bundle = self._bundles[number]
-        before, after = bundle.ladder[wide[0][number]], bundle.ladder[narrow[0][number]]
+        before, after = bundle.ladder[wide], bundle.ladder[narrow]
         lost = 0.0
         for name in bundle.groups:
-            ascending = self._ascending[name]
-            lost += float(
-                ascending[len(ascending) - before[name] : len(ascending) - after[name]].sum()
-            )
-        gone = 1 - sum(after.values()) / bundle.width
-        return (gone if self._local else 0.0, lost / max(wide[1] - narrow[1], 1))
+            units = self._ascending[name]
+            lost += float(units[len(units) - before[name] : len(units) - after[name]].sum())
+        return lost
+
+    def _gone(self, number: int, rungs: Sequence[int]) -> float:
+        """Share that is gone of a bundle, which local allocation keeps alike; 0 if global."""
+        bundle = self._bundles[number]
+        share = 1 - sum(bundle.ladder[rungs[number]].values()) / bundle.width
+        return share if self._local else 0.0
 
 
 def _nearest(bundle: Bundle, wanted: float) -> int:

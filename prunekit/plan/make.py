@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["make_plan", "plan_units"]
+__all__ = ["find_choices", "make_plan", "plan_units", "units_for"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from prunekit.errors import PlanError, did_you_mean
 from prunekit.graph import ChannelGraph, ChannelGroup
-from prunekit.plan.choose import Chooser, Scores, bundles_of
+from prunekit.plan.allocate import chooser_for
+from prunekit.plan.choose import Bundle, Scores, bundles_of
 from prunekit.plan.compare import comparable
 from prunekit.plan.data import AttributeChange, GroupPlan, Plan, TensorPlan
+from prunekit.plan.sensitivity import Sensitivity
 from prunekit.plan.target import Policy, Target
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -28,16 +30,37 @@ def make_plan(
     policy: Policy,
     *,
     held: Mapping[str, str] = _NONE,
+    sensitivity: Sensitivity | None = None,
 ) -> Plan:
     """Choose widths that meet the target, keep the best units of every group.
 
     A `channel_ratio` is met as nearly as the rounding allows. A `macs_ratio` or `params_ratio` is
     met or exceeded, by as little as single steps of single groups allow. Groups that `held` names
-    stay whole, for the reason that it gives.
+    stay whole, for the reason that it gives. The allocation `sensitivity` goes by the curves of
+    that name.
 
     Raises:
         PlanError: nothing can be pruned, scores are not finite, the target is out of reach (the
             message says what is in reach), or a glob of `protect` matches nothing.
+    """
+    bundles, reasons = find_choices(graph, policy, held)
+    ranked = {name: scores[name] for bundle in bundles for name in bundle.groups}
+    ranked = comparable(graph, ranked, policy.normalisation)
+    widths = chooser_for(graph, bundles, ranked, policy, sensitivity).widths(graph, target)
+    kept = units_for(scores, widths)
+    for names in graph.balances:
+        if not reasons.keys().isdisjoint(names):
+            tied = (name for name in names if name not in reasons)
+            reasons |= {name: f"moves with {_others(name, names)}" for name in tied}
+    return plan_units(graph, kept, reasons)
+
+
+def find_choices(
+    graph: ChannelGraph, policy: Policy, held: Mapping[str, str] = _NONE
+) -> tuple[list[Bundle], dict[str, str]]:
+    """The widths that may be chosen, and why other groups stay whole.
+
+    Raises `PlanError` if there is no choice.
     """
     reasons = _reasons(graph, policy, held)
     groups = [group for group in graph.groups if group.name not in reasons]
@@ -46,15 +69,7 @@ def make_plan(
         texts = "; ".join(sorted(set(reasons.values()))) or "every group follows from another"
         message = f"nothing can be pruned: no group may get narrower ({texts})"
         raise PlanError(message)
-    ranked = {name: scores[name] for bundle in bundles for name in bundle.groups}
-    ranked = comparable(graph, ranked, policy.normalisation)
-    widths = Chooser(bundles, ranked, policy).widths(graph, target)
-    kept = {name: _best(scores[name], width) for name, width in widths.items()}
-    for names in graph.balances:
-        if not reasons.keys().isdisjoint(names):
-            tied = (name for name in names if name not in reasons)
-            reasons |= {name: f"moves with {_others(name, names)}" for name in tied}
-    return plan_units(graph, kept, reasons)
+    return bundles, reasons
 
 
 def _reasons(graph: ChannelGraph, policy: Policy, held: Mapping[str, str]) -> dict[str, str]:
@@ -81,6 +96,13 @@ def _others(name: str, names: Sequence[str]) -> str:
 def _matches(group: ChannelGroup, pattern: str) -> bool:
     names = (group.name, *(member.tensor for member in group.members))
     return any(fnmatchcase(name, pattern) for name in names)
+
+
+def units_for(
+    scores: Mapping[str, Scores], widths: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """The units that stay when groups have these widths, ascending."""
+    return {name: _best(scores[name], width) for name, width in widths.items()}
 
 
 def _best(scores: Scores, width: int) -> tuple[int, ...]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = ["Policy", "Target"]
+__all__ = ["Allocation", "Policy", "Target"]
 
 from dataclasses import dataclass
 from typing import Literal
 
 from prunekit.score import Normalisation
+
+Allocation = Literal["local", "global", "uniform", "isomorphic", "sensitivity", "knapsack"]
+"""The same share of every group, as nearly as each can; one ranking of all units; exactly the same
+share of every group, so that widths keep their proportions; one ranking in every class of groups
+that are wired alike, each of which loses the same share; the least loss of what was measured for
+each group; or the most importance that the budget buys."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,7 @@ class Target:
 class Policy:
     """How a target is spread over the groups."""
 
-    allocation: Literal["local", "global", "uniform"] = "local"
-    """The same share of every group, as nearly as each can; one ranking of all units; or exactly
-    the same share of every group, so that widths keep their proportions."""
+    allocation: Allocation = "local"
     round_to: int = 8
     """Widths that change become multiples of this."""
     min_width: int = 8

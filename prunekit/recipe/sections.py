@@ -19,6 +19,7 @@ __all__ = [
     "Recipe",
     "ReportSection",
     "Section",
+    "SensitivitySection",
     "ShrinkSection",
     "SparsityTarget",
     "Stage",
@@ -393,6 +394,8 @@ OF_WEIGHTS: frozenset[CriterionName] = frozenset(
 _OF_UNITS: frozenset[CriterionName] = frozenset({"random", "fisher", "output"})
 """Criteria that score a unit as a whole."""
 
+Allocation = Literal["local", "global", "uniform", "isomorphic", "sensitivity", "knapsack"]
+
 
 class CalibrationSection(Section):
     """Random patches of `data.train` that a criterion looks at."""
@@ -401,6 +404,27 @@ class CalibrationSection(Section):
     batch_size: Count = Field(default=4, description="Patches in a batch.")
     patch_size: PatchSize = Field(
         default=48, description="Side of a patch in pixels of the low-resolution image."
+    )
+
+
+class SensitivitySection(Section):
+    """What `allocation: sensitivity` measures the removal of units on."""
+
+    data: Literal["train", "evaluate"] = Field(
+        default="train",
+        description=(
+            "Images of `data.train` or `data.evaluate`. By the latter the plan has seen what it is "
+            "judged on."
+        ),
+    )
+    images: Count = Field(default=16, description="Images at most, spread evenly over all.")
+    crop: CropSize = Field(
+        default=96,
+        description="Side of the square in the middle of each, in pixels of the LR image.",
+    )
+    points: Count = Field(
+        default=8,
+        description="Widths of each group that are measured at most; others are interpolated.",
     )
 
 
@@ -437,13 +461,19 @@ class PruneSection(Section):
         default=None,
         description="What a criterion that looks at images looks at; takes the defaults.",
     )
-    allocation: Literal["local", "global", "uniform"] = Field(
+    allocation: Allocation = Field(
         default="local",
         description=(
             "`local` removes the same share of every group, as nearly as each allows; `global` "
-            "compares units of all groups with each other; `uniform` keeps all widths in "
-            "proportion, for programs that tell one width of a network by its weights."
+            "compares units of all groups with each other; `isomorphic` those of groups that are "
+            "wired alike, and removes the same share of each such class; `uniform` keeps all "
+            "widths in proportion, for programs that tell one width of a network by its weights; "
+            "`sensitivity` takes the widths with the least loss by what it measures for each "
+            "group; `knapsack` those that keep the most importance within the target."
         ),
+    )
+    sensitivity: SensitivitySection | None = Field(
+        default=None, description="How `allocation: sensitivity` measures; it alone reads this."
     )
     round_to: Multiple = Field(
         default=8,
@@ -462,6 +492,13 @@ class PruneSection(Section):
         """Whether the criterion needs patches of `data.train`."""
         return self.criterion not in OF_WEIGHTS and self.criterion != "custom"
 
+    @property
+    def measuring(self) -> SensitivitySection | None:
+        """How sensitivity is measured, if the allocation goes by it."""
+        if self.allocation != "sensitivity":
+            return None
+        return self.sensitivity or SensitivitySection()
+
     @model_validator(mode="after")
     def _check(self) -> PruneSection:
         if self.calibration is not None and self.criterion in OF_WEIGHTS:
@@ -474,6 +511,12 @@ class PruneSection(Section):
             message = (
                 f"has 'reduction', but the criterion '{self.criterion}' gives one score a unit; "
                 "leave it out"
+            )
+            raise ValueError(message)
+        if self.sensitivity is not None and self.allocation != "sensitivity":
+            message = (
+                f"has 'sensitivity', which 'allocation: {self.allocation}' does not read; take it "
+                "out, or set 'allocation: sensitivity'"
             )
             raise ValueError(message)
         return self
@@ -938,6 +981,7 @@ class Recipe(Section):
         if looks and (self.data is None or self.data.evaluate is None):
             message = "has 'validate_every', but no 'data.evaluate' that names images to look at"
             raise ValueError(message)
+        self._check_measuring()
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
             raise ValueError(message)
@@ -977,6 +1021,18 @@ class Recipe(Section):
                 f"'model.scale' {scale}; take {scale * -(-crop // scale)} as 'modcrop'"
             )
             raise ValueError(message)
+
+    def _check_measuring(self) -> None:
+        """Refuse an allocation that measures on images that are not there."""
+        for stage in self.steps:
+            how = stage.filters.measuring if stage.filters else None
+            if how is not None and (self.data is None or getattr(self.data, how.data) is None):
+                other = "train" if how.data == "evaluate" else "evaluate"
+                message = (
+                    f"has 'allocation: sensitivity', which measures on 'data.{how.data}', but no "
+                    f"such images; name them, or set 'prune.sensitivity.data: {other}'"
+                )
+                raise ValueError(message)
 
 
 def _check_course(section: UnstructuredSection, train: TrainSection | None) -> None:

@@ -17,7 +17,7 @@ PLACES = (
     "prunekit.methods.filter:score_some",
     "prunekit.methods.filter:make_plan",
     "prunekit.plan.make:bundles_of",
-    "prunekit.plan.make:Chooser",
+    "prunekit.plan.make:chooser_for",
     "prunekit.plan.make:plan_units",
     "prunekit.plan.make:_best",
     "prunekit.plan.make:_tensor_plans",
