@@ -10,7 +10,8 @@ from torch import nn
 
 from prunekit.errors import PlanError
 from prunekit.graph import ChannelGraph
-from prunekit.plan import Plan, Policy, Target, make_plan
+from prunekit.methods.wanted import Wanted, wanted_of
+from prunekit.plan import Plan, make_plan
 from prunekit.recipe import PruneSection
 from prunekit.score import score_groups
 
@@ -22,20 +23,18 @@ def plan_filters(
     *,
     seed: int,
     held: Mapping[str, str],
+    wanted: Wanted | None = None,
 ) -> Plan:
-    """Score all groups by the criterion of the section and plan for its target.
+    """Score all groups by the criterion of the section and plan for its targets.
 
     Since whole groups are ranked, layers that meet in an addition stay aligned by construction.
-    Raises `PlanError` if the target is out of reach, or so small that nothing would be removed.
+    `wanted` is what the section asks for, if costs other than the graph's own count.
+    Raises `PlanError` if a target is out of reach, or so small that nothing would be removed.
     """
-    policy = Policy(
-        allocation=section.allocation,
-        round_to=section.round_to,
-        min_width=section.min_width,
-        protect=section.protect,
-    )
+    wanted = wanted or wanted_of(section)
+    policy = wanted.policy
     scores = score_groups(model, graph.groups, section.criterion, seed=seed)
-    plan = make_plan(graph, scores, _target(section), policy, held=held)
+    plan = make_plan(graph, scores, wanted.targets, policy, held=held, costs=wanted.costs)
     if not plan.tensors:
         message = (
             f"the target removes nothing: with round_to {policy.round_to} and min_width "
@@ -43,13 +42,3 @@ def plan_filters(
         )
         raise PlanError(message)
     return plan
-
-
-def _target(section: PruneSection) -> Target:
-    given = section.target
-    if given.channel_ratio is not None:
-        return Target("channel_ratio", given.channel_ratio)
-    if given.macs_ratio is not None:
-        return Target("macs_ratio", given.macs_ratio)
-    assert given.params_ratio is not None  # the recipe needs one of the three
-    return Target("params_ratio", given.params_ratio)

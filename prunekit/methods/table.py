@@ -12,6 +12,7 @@ from torch import nn
 
 from prunekit.graph import ChannelGraph
 from prunekit.methods.filter import plan_filters
+from prunekit.methods.wanted import Wanted
 from prunekit.plan import Plan
 from prunekit.recipe import PruneSection
 
@@ -27,6 +28,7 @@ class Method(Protocol):
         *,
         seed: int,
         held: Mapping[str, str],
+        wanted: Wanted | None = None,
     ) -> Plan:
         """Return the plan, in which `held` groups stay whole; the model is not changed."""
 

@@ -23,12 +23,13 @@ from torch import nn
 
 from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
-from prunekit.graph import ChannelGraph, trace
+from prunekit.graph import ChannelGraph, own_randomness, trace
 from prunekit.measure.environment import environment
 from prunekit.nets import names
 from prunekit.pipeline.build import build_network, choose_device, example_input
 from prunekit.pipeline.folder import check_free, new_folder
 from prunekit.pipeline.journal import Journal
+from prunekit.pipeline.predict import Prediction, predict
 from prunekit.pipeline.prune import PruneResult, prune, take_part
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.work import keep_logs, remove_work, work_folder, work_path
@@ -117,6 +118,7 @@ class Preview:
 
     report: Report
     """With groups and costs, and nothing that needs images."""
+    predictions: tuple[Prediction, ...]
 
 
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:
@@ -126,7 +128,10 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     structural = recipe.model_copy(
         update={"prune": None, "train": None, "stages": pruning, "data": None, "evaluate": None}
     )
-    return Preview(prune(_build(recipe, progress), structural, progress=progress).report)
+    dense = _build(recipe, progress)
+    result = prune(dense, structural, progress=progress)
+    with own_randomness(dense):
+        return Preview(result.report, predict(dense, result, recipe, progress=progress))
 
 
 def inspect(section: ModelSection) -> ChannelGraph:

@@ -12,12 +12,13 @@ __all__ = [
     "load_training",
     "prune",
     "read_graph",
+    "rebuild",
     "time_all",
     "train",
 ]
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -41,8 +42,9 @@ from prunekit.measure.cost import Cost, measure_cost
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
 from prunekit.measure.latency import Latency, measure_latency
-from prunekit.methods import METHODS
-from prunekit.plan import Plan
+from prunekit.methods import METHODS, Wanted
+from prunekit.pipeline.aim import Aim, confirm
+from prunekit.plan import Plan, Reached
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
@@ -67,6 +69,8 @@ class Pruned:
     plan: Plan
     model: nn.Module
     verification: Verification
+    reached: tuple[Reached, ...] = ()
+    """What the plan came to, target by target."""
 
 
 def read_graph(
@@ -87,7 +91,7 @@ def read_graph(
 
 def prune(
     model: nn.Module,
-    graph: ChannelGraph,
+    aim: Aim,
     section: PruneSection,
     inputs: Inputs,
     options: TraceOptions,
@@ -106,15 +110,20 @@ def prune(
         VerificationError: the proof fails, likewise.
     """
     held: dict[str, str] = {}
+    plan_for = _planner(model, aim.graph, section, seed, held, progress=progress)
     while True:
-        progress.start("plan")
-        plan = METHODS[section.method](model, graph, section, seed=seed, held=held)
-        progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+        plan, measured = plan_for(aim.wanted), None
         try:
-            return _rebuild(model, plan, inputs, options, progress)
+            if aim.latency is not None:
+                plan, measured = confirm(aim, model, plan, plan_for, progress=progress)
+            return rebuild(
+                model, plan, aim, inputs, options=options, measured=measured, progress=progress
+            )
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
-            found = find_culprits(model, graph, plan, inputs, options=options, progress=progress)
+            found = find_culprits(
+                model, aim.graph, plan, inputs, options=options, progress=progress
+            )
             if not found:
                 raise
             held |= found
@@ -122,6 +131,42 @@ def prune(
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
             why = next(iter(found.values()))
             progress.warn(f"groups {names}{more} stay whole: {why}")
+
+
+def _planner(
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    seed: int,
+    held: Mapping[str, str],
+    *,
+    progress: Progress,
+) -> Callable[[Wanted], Plan]:
+    """Plan with the method of a section, for whatever is wanted; `held` may grow in between."""
+
+    def plan_for(wanted: Wanted) -> Plan:
+        progress.start("plan")
+        method = METHODS[section.method]
+        plan = method(model, graph, section, seed=seed, held=held, wanted=wanted)
+        progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+        return plan
+
+    return plan_for
+
+
+def rebuild(
+    model: nn.Module,
+    plan: Plan,
+    aim: Aim,
+    inputs: Inputs,
+    *,
+    options: TraceOptions,
+    measured: float | None = None,
+    progress: Progress,
+) -> Pruned:
+    """Carry out a plan and prove it; `measured` is what its latency came to, if it was timed."""
+    pruned = _rebuild(model, plan, inputs, options, progress)
+    return replace(pruned, reached=aim.reached(pruned.plan, measured))
 
 
 def _rebuild(

@@ -5,6 +5,7 @@ __all__ = [
     "Cost",
     "GroupDifference",
     "GroupPlan",
+    "Kind",
     "Limit",
     "Override",
     "PeakMemory",
@@ -20,9 +21,11 @@ __all__ = [
     "limits_of",
     "macs_cost",
     "make_plan",
+    "narrowest_plan",
     "params_cost",
     "plan_units",
     "reached",
+    "reached_by",
 ]
 
 from prunekit.plan.costs import Cost, VectorCost, macs_cost, params_cost
@@ -34,7 +37,7 @@ from prunekit.plan.data import (
     PlanDifference,
     TensorPlan,
 )
-from prunekit.plan.limits import Limit, Reached, limits_of, reached
-from prunekit.plan.make import check_reach, make_plan, plan_units
+from prunekit.plan.limits import Limit, Reached, limits_of, reached, reached_by
+from prunekit.plan.make import check_reach, make_plan, narrowest_plan, plan_units
 from prunekit.plan.memory import PeakMemory
-from prunekit.plan.target import Override, Policy, Resource, Target
+from prunekit.plan.target import Kind, Override, Policy, Resource, Target

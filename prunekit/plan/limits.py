@@ -147,8 +147,15 @@ def _own_cost(graph: ChannelGraph, target: Target) -> Cost:
 
 
 def reached(limits: Sequence[Limit], plan: Plan) -> tuple[Reached, ...]:
-    """What a plan comes to, target by target."""
-    return reached_by(limits, {group.name: len(group.kept) for group in plan.groups})
+    """What a plan comes to, target by target; channels are those of groups that may shrink."""
+    free = [group for group in plan.groups if not group.reason]
+    removed = 1 - sum(len(g.kept) for g in free) / max(1, sum(g.width for g in free))
+    return tuple(
+        Reached(limit.target, removed)
+        if limit.is_of_channels
+        else Reached(limit.target, limit.reached(plan.widths))
+        for limit in limits
+    )
 
 
 def reached_by(limits: Sequence[Limit], widths: Mapping[str, int]) -> tuple[Reached, ...]:

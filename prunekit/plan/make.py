@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["check_reach", "make_plan", "plan_units"]
+__all__ = ["check_reach", "make_plan", "narrowest_plan", "plan_units"]
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -68,6 +68,15 @@ def check_reach(
     for limit in limits:
         limit.check(narrowest, policy)
     return reached_by(limits, narrowest)
+
+
+def narrowest_plan(graph: ChannelGraph, policy: Policy) -> Plan:
+    """The plan that removes whatever a policy lets go, the last units first.
+
+    Raises `PlanError` if nothing can be pruned.
+    """
+    widths = _Frame.of(graph, policy, _NONE).narrowest
+    return plan_units(graph, {name: tuple(range(width)) for name, width in widths.items()})
 
 
 def _several(target: Target | Sequence[Target]) -> Sequence[Target]:
