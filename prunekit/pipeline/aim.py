@@ -59,6 +59,8 @@ class Aim:
     """Width and height of the output at which macs, memory and latency count; None: as traced."""
     timed: Tensor | None = field(default=None, repr=False)
     """The input that the network is timed on; None if no target is about latency."""
+    floor: float = 0.0
+    """What the table holds for the least that can be left of the time."""
 
     @property
     def latency(self) -> Target | None:
@@ -105,8 +107,14 @@ def aim_at(
         return aim
     image = _checked_for_timing(image)
     costs["latency"] = _table(sized, model, image, wanted, progress)
-    check_reach(graph, wanted.targets, wanted.policy, costs=costs)
-    return Aim(graph, replace(wanted, costs=costs), size, image)
+    reach = check_reach(graph, wanted.targets, wanted.policy, costs=costs)
+    (floor,) = (_left(r.target, r.reached) for r in reach if r.target.resource == "latency")
+    return Aim(graph, replace(wanted, costs=costs), size, image, floor)
+
+
+def _left(target: Target, amount: float) -> float:
+    """What is left of a cost: a share for a ratio, else the amount itself."""
+    return 1 - amount if target.is_ratio else amount
 
 
 def _at(
@@ -209,20 +217,19 @@ def confirm(
     target, image = aim.latency, aim.timed
     assert target is not None
     assert image is not None
-    most = 1 - target.amount if target.is_ratio else target.amount
-    amount = most
+    most = amount = _left(target, target.amount)
     tries: list[tuple[float, Plan]] = []
     for _ in range(_ROUNDS):
         dense_ms, slim_ms = _times(model, apply(plan, model), image, progress)
         tries.append((slim_ms / dense_ms if target.is_ratio else slim_ms, plan))
         if _CLOSE * most <= tries[-1][0] <= most:
             break
-        amount *= _AIMED * most / tries[-1][0]
+        amount = max(amount * _AIMED * most / tries[-1][0], aim.floor)
         again = _planned(aim, target, amount, plan_for)
-        while again is not None and again.groups == plan.groups and tries[-1][0] > most:
-            amount *= _TIGHTER
+        while _same(again, plan) and tries[-1][0] > most and amount > aim.floor:
+            amount = max(amount * _TIGHTER, aim.floor)
             again = _planned(aim, target, amount, plan_for)
-        if again is None or again.groups == plan.groups:
+        if again is None or _same(again, plan):
             break
         plan = again
     met = [one for one in tries if one[0] <= most]
@@ -235,15 +242,20 @@ def confirm(
         )
         raise PlanError(message)
     left, plan = max(met, key=lambda one: one[0])
-    return plan, 1 - left if target.is_ratio else left
+    return plan, _left(target, left)
 
 
 def _planned(
-    aim: Aim, target: Target, amount: float, plan_for: Callable[[Wanted], Plan]
+    aim: Aim, target: Target, left: float, plan_for: Callable[[Wanted], Plan]
 ) -> Plan | None:
     """The plan for a corrected amount; None if there is none."""
-    corrected = 1 - amount if target.is_ratio else amount
+    slack = 1 + 1e-9  # the least that can be left is in reach
+    corrected = _left(target, left * slack)
     try:
         return plan_for(aim.wanted.tightened(target, corrected))
-    except PlanError:  # beyond what the table holds for possible, or nothing to remove
+    except PlanError:  # nothing to remove, or so much that another target or a held group forbids
         return None
+
+
+def _same(one: Plan | None, other: Plan) -> bool:
+    return one is not None and one.groups == other.groups

@@ -234,12 +234,13 @@ def _prune(job: _Job, done: _Done, section: PruneSection, aim: Aim, number: int)
     else:
         pruned = stages.prune(
             done.model,
-            aim,
+            aim.graph,
             section,
             job.inputs,
             job.options,
             seed=job.recipe.seed,
             progress=job.journal,
+            aim=aim,
         )
     if settled is not None:
         settled.parent.mkdir(parents=True, exist_ok=True)

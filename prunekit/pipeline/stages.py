@@ -43,7 +43,7 @@ from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import Evaluation, evaluate, evaluate_bicubic
 from prunekit.measure.latency import Latency, measure_latency
 from prunekit.methods import METHODS, Wanted
-from prunekit.pipeline.aim import Aim, confirm
+from prunekit.pipeline.aim import Aim, aim_at, confirm
 from prunekit.plan import Plan, Reached
 from prunekit.progress import Progress
 from prunekit.recipe import (
@@ -91,15 +91,18 @@ def read_graph(
 
 def prune(
     model: nn.Module,
-    aim: Aim,
+    graph: ChannelGraph,
     section: PruneSection,
     inputs: Inputs,
     options: TraceOptions,
     *,
     seed: int,
     progress: Progress,
+    aim: Aim | None = None,
 ) -> Pruned:
     """Plan by the graph of the model, rebuild and verify; the model given is untouched.
+
+    `aim` is what `aim_at` found for this graph and section, if that was asked before.
 
     Groups that the network's own code does not let shrink, such as one whose width it takes the
     root of, show in the proof: they are found, stay whole, and it is planned anew.
@@ -110,7 +113,8 @@ def prune(
         VerificationError: the proof fails, likewise.
     """
     held: dict[str, str] = {}
-    plan_for = _planner(model, aim.graph, section, seed, held, progress=progress)
+    aim = aim or aim_at(section, model, graph, inputs, options, progress=progress)
+    plan_for = _planner(model, graph, section, seed, held, progress=progress)
     while True:
         plan, measured = plan_for(aim.wanted), None
         try:
@@ -121,9 +125,7 @@ def prune(
             )
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
-            found = find_culprits(
-                model, aim.graph, plan, inputs, options=options, progress=progress
-            )
+            found = find_culprits(model, graph, plan, inputs, options=options, progress=progress)
             if not found:
                 raise
             held |= found
