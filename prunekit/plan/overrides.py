@@ -131,13 +131,12 @@ def _clash(key: str, chosen: Iterable[str]) -> str | None:
 
 
 def _channels_of_heads(graph: ChannelGraph) -> dict[str, int]:
-    """How many channels a head has on the projections around an attention, by group."""
-    found = {group.name: 1 for group in graph.groups if group.kind == "heads"}
-    for term in graph.terms:
-        for length in term.axes:
-            for name in found.keys() & length.each.keys():
-                found[name] = max(found[name], length.each[name])
-    return found
+    """Width of a head, by the group of the heads; a bias a head and a fused q, k, v do not count."""
+    return {
+        group.name: min({m.indices.shape[1] for m in group.members} - {1}, default=1)
+        for group in graph.groups
+        if group.kind == "heads"
+    }
 
 
 def _rule(said: Mapping[str, tuple[float | bool, str]], policy: Policy, channels: int) -> GroupRule:
