@@ -131,7 +131,7 @@ def _clash(key: str, chosen: Iterable[str]) -> str | None:
 
 
 def _channels_of_heads(graph: ChannelGraph) -> dict[str, int]:
-    """Width of a head, by the group of the heads; a bias a head and a fused q, k, v do not count."""
+    """Width of a head, by group; a bias with one number a head or a fused q, k, v do not count."""
     return {
         group.name: min({m.indices.shape[1] for m in group.members} - {1}, default=1)
         for group in graph.groups
