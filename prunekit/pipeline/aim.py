@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Aim", "aim_at", "confirm"]
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -34,7 +34,7 @@ from prunekit.progress import Progress
 from prunekit.recipe import PruneSection
 from prunekit.surgery import apply
 
-_ROUNDS = 5
+_ROUNDS = 8
 """Plans that are rebuilt and timed at most until one meets a latency."""
 
 _CLOSE = 0.95
@@ -219,12 +219,14 @@ def confirm(
     assert image is not None
     most = amount = _left(target, target.amount)
     tries: list[tuple[float, Plan]] = []
+    seen: list[tuple[float, float]] = []
     for _ in range(_ROUNDS):
         dense_ms, slim_ms = _times(model, apply(plan, model), image, progress)
         tries.append((slim_ms / dense_ms if target.is_ratio else slim_ms, plan))
+        seen.append((amount, tries[-1][0]))
         if _CLOSE * most <= tries[-1][0] <= most:
             break
-        amount = max(amount * _AIMED * most / tries[-1][0], aim.floor)
+        amount = max(_corrected(seen, most), aim.floor)
         again = _planned(aim, target, amount, plan_for)
         while _same(again, plan) and tries[-1][0] > most and amount > aim.floor:
             amount = max(amount * _TIGHTER, aim.floor)
@@ -243,6 +245,22 @@ def confirm(
         raise PlanError(message)
     left, plan = max(met, key=lambda one: one[0])
     return plan, _left(target, left)
+
+
+def _corrected(seen: Sequence[tuple[float, float]], most: float) -> float:
+    """What to ask the table for, by what was asked for and came of it.
+
+    Between one that was too slow and one that was fast enough, once there are both; before that
+    in proportion.
+    """
+    wanted = _AIMED * most
+    slow = min((one for one in seen if one[1] > most), default=None)
+    fast = max((one for one in seen if one[1] <= most), default=None)
+    if slow is None or fast is None or fast[0] >= slow[0]:
+        asked, came = seen[-1]
+        return asked * wanted / came
+    share = min(0.9, max(0.1, (wanted - fast[1]) / (slow[1] - fast[1])))
+    return fast[0] + share * (slow[0] - fast[0])
 
 
 def _planned(
