@@ -59,7 +59,7 @@ def main() -> None:
             rows[name] = {"name": name, "code": job.code, **figures}
             if options.json:
                 told = {"convention": __doc__, "seed": 0, "environment": environment()}
-                told["rows"] = [rows[key] for key in sorted(rows)]
+                told["networks"] = [rows[key] for key in sorted(rows)]
                 write_atomic(options.json, json.dumps(told, indent=1) + "\n")
     show([rows[name] for name in names])
 

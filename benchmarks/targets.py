@@ -95,7 +95,7 @@ def main() -> None:
 def content(rows: Mapping[str, Row]) -> dict[str, Any]:
     """What is written."""
     ordered = [rows[name] for name in sorted(rows)]
-    return {"convention": __doc__, "seed": 0, "environment": environment(), "rows": ordered}
+    return {"convention": __doc__, "seed": 0, "environment": environment(), "networks": ordered}
 
 
 def cases(patterns: list[str], kinds: tuple[str, ...]) -> list[tuple[str, str, float]]:
