@@ -141,7 +141,7 @@ def measure_sensitivity(
         MeasureError: the network itself gives no usable image.
         CacheError: measurements cannot be kept.
     """
-    bundles, _ = find_choices(graph, policy, held)
+    bundles = find_choices(graph, policy, held).bundles
     jobs = [(bundle, rung) for bundle in bundles for rung in _points(bundle, probe.points)]
     probe.progress.start("measure sensitivity", len(jobs))
     run = _Run(model, graph, scores, probe)

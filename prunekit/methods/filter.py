@@ -5,13 +5,15 @@ from __future__ import annotations
 __all__ = ["measure_filters", "plan_filters"]
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from torch import nn
 
 from prunekit.errors import PlanError
 from prunekit.graph import ChannelGraph
 from prunekit.measure.sensitivity import Probe, measure_sensitivity
-from prunekit.plan import Plan, Policy, Sensitivity, Target, make_plan
+from prunekit.methods.wanted import Wanted, wanted_of
+from prunekit.plan import Plan, Sensitivity, make_plan
 from prunekit.recipe import PruneSection
 from prunekit.score import NOTHING, Criterion, Evidence, Scores, score_some
 
@@ -26,20 +28,32 @@ def plan_filters(
     criterion: Criterion,
     evidence: Evidence = NOTHING,
     sensitivity: Sensitivity | None = None,
+    wanted: Wanted | None = None,
 ) -> Plan:
-    """Score all groups by a criterion and plan for the target of the section.
+    """Score all groups by a criterion and plan for the targets of the section.
 
     Since whole groups are ranked, layers that meet in an addition stay aligned by construction.
     Groups of which the criterion has nothing to score stay whole.
-    Raises `PlanError` if the target is out of reach, or so small that nothing would be removed.
+    `wanted` is what the section asks for, if costs other than the graph's own count.
+    Raises `PlanError` if a target is out of reach, or so small that nothing would be removed.
     """
-    policy = _policy(section, criterion)
+    wanted = wanted or wanted_of(section)
+    normalisation = section.normalisation or criterion.normalisation
+    policy = replace(wanted.policy, normalisation=normalisation)
     scores, whole = _scored(
         model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
     )
     if sensitivity is not None:
         whole |= sensitivity.unfit
-    plan = make_plan(graph, scores, _target(section), policy, held=whole, sensitivity=sensitivity)
+    plan = make_plan(
+        graph,
+        scores,
+        wanted.targets,
+        policy,
+        held=whole,
+        costs=wanted.costs,
+        sensitivity=sensitivity,
+    )
     if not plan.tensors:
         message = (
             f"the target removes nothing: with round_to {policy.round_to} and min_width "
@@ -67,7 +81,7 @@ def measure_filters(
     scores, whole = _scored(
         model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
     )
-    policy = _policy(section, criterion)
+    policy = wanted_of(section).policy
     return measure_sensitivity(model, graph, scores, probe, policy=policy, held=whole)
 
 
@@ -93,23 +107,3 @@ def _scored(
     )
     unscored = {name: f"has {why} to score" for name, why in found.unscored.items()}
     return found.scores, {**unscored, **held}
-
-
-def _policy(section: PruneSection, criterion: Criterion) -> Policy:
-    return Policy(
-        allocation=section.allocation,
-        round_to=section.round_to,
-        min_width=section.min_width,
-        protect=section.protect,
-        normalisation=section.normalisation or criterion.normalisation,
-    )
-
-
-def _target(section: PruneSection) -> Target:
-    given = section.target
-    if given.channel_ratio is not None:
-        return Target("channel_ratio", given.channel_ratio)
-    if given.macs_ratio is not None:
-        return Target("macs_ratio", given.macs_ratio)
-    assert given.params_ratio is not None  # the recipe needs one of the three
-    return Target("params_ratio", given.params_ratio)

@@ -12,6 +12,7 @@ from torch import nn
 
 from prunekit.graph import ChannelGraph
 from prunekit.methods.filter import plan_filters
+from prunekit.methods.wanted import Wanted
 from prunekit.plan import Plan, Sensitivity
 from prunekit.recipe import PruneSection
 from prunekit.score import Criterion, Evidence
@@ -31,10 +32,12 @@ class Method(Protocol):
         criterion: Criterion,
         evidence: Evidence,
         sensitivity: Sensitivity | None = None,
+        wanted: Wanted | None = None,
     ) -> Plan:
         """Return the plan, in which `held` groups stay whole; the model is not changed.
 
-        `sensitivity` is there if the section allocates by it.
+        `sensitivity` is there if the section allocates by it; `wanted` is what the section asks
+        for, if costs other than the graph's own count.
         """
 
 

@@ -17,6 +17,7 @@ from prunekit.data.image import Image, to_8_bits
 from prunekit.data.pairs import ClipPair, ImagePair, Pairs, Skipped
 from prunekit.data.patches import Window
 from prunekit.errors import DataError, MeasureError, RecipeError
+from prunekit.files import write_atomic
 from prunekit.graph import (
     Attention,
     ChannelGraph,
@@ -34,12 +35,13 @@ from prunekit.measure.feed import Feed
 from prunekit.measure.sensitivity import Probe
 from prunekit.methods import masking_hook
 from prunekit.pipeline import stages
+from prunekit.pipeline.aim import Aim, aim_at
 from prunekit.pipeline.build import example_input
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.sparsity import measure_sparsity
 from prunekit.pipeline.store import write_result
-from prunekit.pipeline.summary import Findings, summarise
+from prunekit.pipeline.summary import Findings, StageReached, summarise
 from prunekit.plan import Plan, Sensitivity, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
@@ -179,8 +181,9 @@ def rehearse(model: nn.Module, recipe: Recipe, *, progress: Progress) -> PruneRe
 
 
 def _carry_out(job: _Job) -> PruneResult:
+    aim = _next_aim(job, job.dense, 0)
     images = _load_images(job)
-    done = _run_stages(job, images)
+    done = _run_stages(job, images, aim)
     found = _measure(job, done, images)
     report = summarise(job.recipe, found, job.journal.seconds)
     return PruneResult(done.model, found.plan, report, job.recipe, done.masks)
@@ -259,9 +262,8 @@ def measure(model: nn.Module, recipe: Recipe, *, progress: Progress) -> Sensitiv
             job.graph,
             section,
             probe,
-            criterion=CRITERIA[section.criterion],
-            calibration=_calibration(job, section, images),
             seed=recipe.seed,
+            calibration=_calibration(job, section, images),
         )
 
 
@@ -282,7 +284,8 @@ def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
     with own_randomness(model):
         inputs, journal = _inputs(model, recipe), Journal(Silent())
         job = _Job.begun(model, recipe, inputs, TraceOptions(), journal, work=work_folder)
-        _run_stages(job, _load_images(job))
+        aim = _next_aim(job, model, 0)
+        _run_stages(job, _load_images(job), aim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -351,6 +354,7 @@ class _Done:
     model: nn.Module
     plan: Plan | None = None
     verifications: list[Verification] = field(default_factory=list)
+    reached: list[StageReached] = field(default_factory=list)
     curves: list[TrainingCurve] = field(default_factory=list)
     masks: Masks | None = None
     coming: UnstructuredSection | None = None
@@ -360,43 +364,76 @@ class _Done:
     """The slim network as it was when training last began."""
 
 
-def _run_stages(job: _Job, images: _Images) -> _Done:
+def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
+    """Carry out the stages; `aim` is that of the first that removes channels.
+
+    The targets of a later one are looked at before a training that comes first.
+    """
     done = _Done(job.dense, masks=job.masks)
     for number, stage in enumerate(job.recipe.steps):
+        aim = aim or _next_aim(job, done.model, number)
         if isinstance(stage.prune, UnstructuredSection):
             _mask(job, done, stage.prune)
         elif stage.prune is not None:
-            _prune(job, done, stage.prune, images)
+            assert aim is not None  # of this stage
+            _prune(job, done, stage.prune, images, aim, number=number)
+            aim = None
         elif stage.train is not None:
             curve = _train(job, done, stage.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
 
 
-def _prune(job: _Job, done: _Done, section: PruneSection, images: _Images) -> None:
-    untouched = done.model is job.dense
-    graph = (
-        job.graph
-        if untouched
-        else stages.read_graph(done.model, job.inputs, job.options, progress=job.journal)
-    )
-    pruned = stages.prune(
-        done.model,
-        graph,
-        section,
-        job.inputs,
-        job.options,
-        criterion=job.criterion or CRITERIA[section.criterion],
-        calibration=_calibration(job, section, images),
-        seed=job.recipe.seed,
-        progress=job.journal,
-        probe=_probe(job, section, images),
-    )
+def _next_aim(job: _Job, model: nn.Module, number: int) -> Aim | None:
+    """What the first stage from this one on that removes channels works towards, if any."""
+    sections = (stage.filters for stage in job.recipe.steps[number:])
+    section = next((section for section in sections if section is not None), None)
+    if section is None:
+        return None
+    graph = job.graph
+    if model is not job.dense:
+        graph = stages.read_graph(model, job.inputs, job.options, progress=job.journal)
+    return aim_at(section, model, graph, job.inputs, job.options, progress=job.journal)
+
+
+def _prune(
+    job: _Job, done: _Done, section: PruneSection, images: _Images, aim: Aim, *, number: int
+) -> None:
+    settled = _settled_plan(job, aim, number)
+    if settled is not None and settled.is_file():
+        plan = Plan.from_json(settled.read_text(encoding="utf-8"))
+        pruned = stages.rebuild(
+            done.model, plan, aim, job.inputs, options=job.options, progress=job.journal
+        )
+    else:
+        pruned = stages.prune(
+            done.model,
+            aim.graph,
+            section,
+            job.inputs,
+            job.options,
+            seed=job.recipe.seed,
+            progress=job.journal,
+            criterion=job.criterion,
+            calibration=_calibration(job, section, images),
+            probe=_probe(job, section, images),
+            aim=aim,
+        )
+    if settled is not None:
+        settled.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(settled, pruned.plan.to_json())
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
+    done.reached.append(StageReached(aim.size, pruned.reached))
     if done.masks is not None:
         done.masks = follow_plan(done.masks, pruned.plan)
+
+
+def _settled_plan(job: _Job, aim: Aim, number: int) -> Path | None:
+    """Where a plan is kept that a later process would not find again, as it was measured."""
+    measured = aim.latency is not None and job.work is not None
+    return job.work / f"stage-{number}" / "plan.json" if measured and job.work else None
 
 
 def _mask(job: _Job, done: _Done, section: UnstructuredSection) -> None:
@@ -509,6 +546,7 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
         sparsity=None
         if done.masks is None
         else measure_sparsity(done.model, done.plan, done.masks, done.mask_proofs),
+        reached=done.reached,
     )
     recipe, scale = job.recipe, job.graph.scale
     section = recipe.evaluate if job.evaluates else None

@@ -24,11 +24,12 @@ from torch import nn
 
 from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
-from prunekit.graph import ChannelGraph, trace
+from prunekit.graph import ChannelGraph, own_randomness, trace
 from prunekit.measure.environment import environment
 from prunekit.pipeline.build import build_network, choose_device, example_input
 from prunekit.pipeline.folder import check_free, new_folder
 from prunekit.pipeline.journal import Journal
+from prunekit.pipeline.predict import Prediction, predict
 from prunekit.pipeline.prune import PruneResult, measure, prune, rehearse, take_part
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.work import keep_logs, remove_work, work_folder, work_path
@@ -133,6 +134,7 @@ class Preview:
 
     report: Report
     """With groups and costs, and nothing that needs images."""
+    predictions: tuple[Prediction, ...]
 
 
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:
@@ -153,7 +155,10 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
             "data": recipe.data if looks else None,
         }
     )
-    return Preview(rehearse(_build(recipe, progress), structural, progress=progress).report)
+    dense = _build(recipe, progress)
+    result = rehearse(dense, structural, progress=progress)
+    with own_randomness(dense):
+        return Preview(result.report, predict(dense, result, recipe, progress=progress))
 
 
 def _at_once(stage: Stage) -> Stage:

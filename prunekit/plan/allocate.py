@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from prunekit.graph import ChannelGraph
-from prunekit.plan.choose import Bundle, Chooser, Cost, Scores, Widths
+from prunekit.plan.choose import Bundle, Chooser, Scores
 from prunekit.plan.classes import classes_of
 from prunekit.plan.knapsack import Numbers, read_cost, solve
+from prunekit.plan.limits import Limit
+from prunekit.plan.price import Price
 from prunekit.plan.sensitivity import Sensitivity
-from prunekit.plan.target import Policy
+from prunekit.plan.target import Policy, Target
 
 
 def chooser_for(
@@ -33,6 +35,8 @@ def chooser_for(
         policy: says how the target is spread.
         sensitivity: is there if the allocation goes by it.
     """
+    if not bundles:
+        return Chooser(bundles, scores, policy)
     match policy.allocation:
         case "local" | "global" | "uniform":
             return Chooser(bundles, scores, policy)
@@ -94,32 +98,42 @@ class _KnapsackChooser(Chooser):
         self._ranking = Chooser(bundles, scores, replace(policy, allocation="global"))
         self._losses = losses
 
-    def lost(self, number: int, wide: int, narrow: int) -> float:
-        """What is lost from one rung to another."""
+    def _lost(self, number: int, wide: int, narrow: int) -> float:
         return float(self._losses[number][narrow] - self._losses[number][wide])
-
-    def _gone(self, number: int, rungs: Sequence[int]) -> float:  # noqa: ARG002
-        """Nothing is kept alike."""
-        return 0.0
 
     def _without(self, ratio: float) -> list[int]:
         """Rungs when at least this share of the channels leaves, or all that may."""
-        limit = (1 - ratio) * sum(bundle.width for bundle in self._bundles)
+        whole = self._all(self._tops)
+        units = sum(whole.values())
         narrowest = sum(self._all([0] * len(self._bundles)).values())
-        return self.within(_channels, max(limit, narrowest))
 
-    def within(self, cost: Cost, limit: float) -> list[int]:
-        """Rungs whose cost is within a limit that can be met."""
+        def channels(widths: Mapping[str, int]) -> float:
+            return float(sum({**whole, **widths}.values()))
 
-        def rung_cost(rungs: Sequence[int]) -> float:
-            return cost(self._all(rungs))
+        most = max((1 - ratio) * units, narrowest)
+        limit = Limit(Target("channel_ratio", ratio), channels, units, most)
+        return self.within(Price(whole, {}, (limit,)))
 
-        sizes = [[sum(rung.values()) for rung in bundle.ladder] for bundle in self._bundles]
-        found = solve(self._losses, read_cost(rung_cost, sizes), limit)
-        # for a cost that is no sum of products of two, single steps see to the limit
-        found = [self._step_down(rungs, cost, limit) for rungs in found]
-        found.append(self._ranking.within(cost, limit))
-        return min(found, key=lambda rungs: (self._loss(rungs), rung_cost(rungs)))
+    def within(self, price: Price, ratio: float = 0.0) -> list[int]:
+        """Rungs whose price is within a limit that can be met; this share has left already.
+
+        Unlike those of other allocations they come no nearer to the limit than the least loss.
+        """
+        # single steps see to several limits, and to a cost that is no sum of products of two
+        found = [
+            self._lowered(rungs, price) for each in price.apart for rungs in self._solved(each)
+        ]
+        found.append(self._below(self._ranking.within(price, ratio)))
+        return min(found, key=lambda rungs: (self._loss(rungs), price.of(self._all(rungs))))
+
+    def _solved(self, price: Price) -> list[list[int]]:
+        """Rungs with the least loss, as far as a cost is a sum of products of two."""
+        tops = zip(self._losses, self._tops, strict=True)
+        losses = [loss[: top + 1] - loss[top] for loss, top in tops]
+        ladders = zip(self._bundles, self._tops, strict=True)
+        sizes = [[sum(rung.values()) for rung in b.ladder[: top + 1]] for b, top in ladders]
+        cost = read_cost(lambda rungs: price.of(self._all(rungs)), sizes)
+        return solve(losses, cost, price.limit)
 
     def _loss(self, rungs: Sequence[int]) -> float:
         return float(sum(loss[rung] for loss, rung in zip(self._losses, rungs, strict=True)))
@@ -153,7 +167,3 @@ def _measured(bundles: Sequence[Bundle], sensitivity: Sensitivity) -> list[Numbe
         )
         for bundle in bundles
     ]
-
-
-def _channels(widths: Widths) -> float:
-    return float(sum(widths.values()))

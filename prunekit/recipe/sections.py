@@ -15,6 +15,7 @@ __all__ = [
     "ImagesSection",
     "LatencySection",
     "ModelSection",
+    "OverrideSection",
     "PruneSection",
     "Recipe",
     "ReportSection",
@@ -68,6 +69,19 @@ def _percentage(value: object) -> object:
         return value
 
 
+_LETTERS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def _amount(value: object) -> object:
+    """Read text such as `1.2M` or `40G` as a number; leave the rest to what is expected."""
+    if not isinstance(value, str) or value[-1:] not in _LETTERS:
+        return value
+    try:
+        return float(value[:-1]) * _LETTERS[value[-1]]
+    except ValueError:
+        return value
+
+
 def _path(value: object) -> object:
     """Refuse text that no file can be called, before `Path` makes something else of it."""
     if isinstance(value, str) and not (value.strip() and value.isprintable()):
@@ -103,6 +117,20 @@ Ratio = Annotated[
     ),
     Strict(),
     BeforeValidator(_percentage),
+]
+Amount = Annotated[
+    float,
+    Field(
+        gt=0,
+        json_schema_extra={
+            "type": ["number", "string"],
+            "pattern": r"^[0-9.]+ ?[kKMGT]$",
+            "examples": ["1.2M", "40G"],
+        },
+    ),
+    AllowInfNan(False),
+    Strict(),
+    BeforeValidator(_amount),
 ]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Glob = Annotated[
@@ -359,10 +387,27 @@ class DataSection(Section):
     )
 
 
-class Target(Section):
-    """What the slim network must meet. Every ratio is the share that is removed."""
+_TARGETS = {
+    "channels": ("channel_ratio",),
+    "params": ("params_ratio", "params"),
+    "macs": ("macs_ratio", "macs"),
+    "memory": ("memory_ratio",),
+    "latency": ("latency_ratio", "latency_ms"),
+}
+"""What can be asked for, by what it is about."""
 
-    model_config = _one_of("channel_ratio", "macs_ratio", "params_ratio")
+
+class Target(Section):
+    """What the slim network must meet, all of it; a ratio is the share that is removed.
+
+    `channel_ratio` stands alone, as it lays widths down where the others are limits.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [name]} for names in _TARGETS.values() for name in names]
+        }
+    )
 
     channel_ratio: Ratio | None = Field(
         default=None, description="Share of the units of every group to remove; 0.25 or 25%."
@@ -373,10 +418,79 @@ class Target(Section):
     params_ratio: Ratio | None = Field(
         default=None, description="Share of the parameters to remove; 0.45 or 45%."
     )
+    memory_ratio: Ratio | None = Field(
+        default=None, description="Share of the peak of activation memory to remove; 0.3 or 30%."
+    )
+    latency_ratio: Ratio | None = Field(
+        default=None,
+        description="Share of the time of a forward pass on this device to remove; 0.4 or 40%.",
+    )
+    params: Amount | None = Field(default=None, description="Parameters that may be left; 1.2M.")
+    macs: Amount | None = Field(
+        default=None,
+        description="Multiply-accumulates that may be left at `output_size`; 40G. Not flops.",
+    )
+    latency_ms: Positive | None = Field(
+        default=None, description="Milliseconds that a forward pass may take on this device."
+    )
+    output_size: tuple[Count, Count] | None = Field(
+        default=None,
+        description=(
+            "Width and height of the output image at which macs, memory and latency count, such "
+            "as [1280, 720] in papers. Those of `model.input_shape` if not given."
+        ),
+    )
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """What is asked for, by name."""
+        names = (name for names in _TARGETS.values() for name in names)
+        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Target:
-        _need_one(self, "channel_ratio", "macs_ratio", "params_ratio")
+        if not self.asked:
+            known = ", ".join(repr(name) for names in _TARGETS.values() for name in names)
+            message = f"needs at least one of {known}"
+            raise ValueError(message)
+        rivals = [("channel_ratio", other) for other in self.asked if other != "channel_ratio"]
+        for pair in (*rivals, *(pair for pair in _TARGETS.values() if len(pair) > 1)):
+            if self.asked.keys() >= set(pair):
+                _need_one(self, *pair)
+        sized = {name for key in ("macs", "memory", "latency") for name in _TARGETS[key]}
+        if self.output_size is not None and sized.isdisjoint(self.asked):
+            message = "has 'output_size', on which none of its targets depends; leave it out"
+            raise ValueError(message)
+        return self
+
+
+class OverrideSection(Section):
+    """What holds for some groups instead of what holds for all."""
+
+    match: Glob = Field(
+        description=(
+            "Pattern of names of groups (`prunekit inspect` lists them), of layers that make their "
+            "channels, or of tensors."
+        )
+    )
+    ratio: Ratio | None = Field(
+        default=None, description="Share of the units of each that leaves, whatever the target."
+    )
+    protect: Literal[True] | None = Field(default=None, description="They stay as they are.")
+    min_width: Count | None = Field(default=None, description="They get no narrower than this.")
+    round_to: Multiple | None = Field(
+        default=None, description="Their widths become multiples of this number."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> OverrideSection:
+        others = [n for n in ("ratio", "min_width", "round_to") if getattr(self, n) is not None]
+        if self.protect and others:
+            message = f"has 'protect' and '{others[0]}', which exclude each other; keep one"
+            raise ValueError(message)
+        if not self.protect and not others:
+            message = "says nothing; give it 'ratio', 'protect', 'min_width' or 'round_to'"
+            raise ValueError(message)
         return self
 
 
@@ -434,7 +548,7 @@ class PruneSection(Section):
     method: Literal["filter"] = Field(
         description="How to prune: `filter` removes whole coupled groups of channels."
     )
-    target: Target = Field(description="How much to remove, in one of three ways.")
+    target: Target = Field(description="How much to remove; of several, all hold.")
     criterion: CriterionName = Field(
         default="l2",
         description=(
@@ -478,13 +592,16 @@ class PruneSection(Section):
     round_to: Multiple = Field(
         default=8,
         description=(
-            "Widths that change become multiples of this number; hardware likes 8 or 16. A group "
-            "no wider than it stays whole."
+            "Widths that change become multiples of this number, as kernels see them; hardware "
+            "likes 8 or 16. A group no wider than it stays whole."
         ),
     )
     min_width: Count = Field(default=8, description="No group gets narrower than this.")
     protect: tuple[Glob, ...] = Field(
         default=(), description="Patterns of group names or module paths that stay as they are."
+    )
+    overrides: tuple[OverrideSection, ...] = Field(
+        default=(), description="Other ratios, widths or rounding for single groups or layers."
     )
 
     @property

@@ -12,7 +12,18 @@ import torch
 
 from prunekit.graph import ChannelGraph, trace
 from prunekit.nets import EDSR
-from prunekit.plan import Curve, Plan, Policy, Sensitivity, Target, find_choices, make_plan
+from prunekit.plan import (
+    Cost,
+    Curve,
+    Override,
+    PeakMemory,
+    Plan,
+    Policy,
+    Sensitivity,
+    Target,
+    find_choices,
+    make_plan,
+)
 from prunekit.plan.classes import classes_of
 from prunekit.plan.sensitivity import monotone
 from tests.nets import NETS, graph_of
@@ -59,7 +70,7 @@ def random_curves(graph: ChannelGraph, policy: Policy, seed: int = 3) -> Sensiti
     """Curves as they might be measured: larger removals cost more, mostly."""
     rng = np.random.default_rng(seed)
     curves = []
-    for bundle in find_choices(graph, policy)[0]:
+    for bundle in find_choices(graph, policy).bundles:
         removed = [bundle.width - sum(rung.values()) for rung in bundle.ladder[-2::-1]]
         drops = np.cumsum(rng.random(len(removed)) - 0.1) * rng.random()
         curves.append(
@@ -69,10 +80,14 @@ def random_curves(graph: ChannelGraph, policy: Policy, seed: int = 3) -> Sensiti
 
 
 def planned(
-    graph: ChannelGraph, scores: dict[str, np.ndarray], target: Target, policy: Policy
+    graph: ChannelGraph,
+    scores: dict[str, np.ndarray],
+    target: Target | tuple[Target, ...],
+    policy: Policy,
+    **costs: Cost,
 ) -> Plan:
     curves = random_curves(graph, policy) if policy.allocation == "sensitivity" else None
-    return make_plan(graph, scores, target, policy, sensitivity=curves)
+    return make_plan(graph, scores, target, policy, sensitivity=curves, costs=costs)
 
 
 def widths(plan: Plan) -> dict[str, int]:
@@ -230,7 +245,7 @@ def test_a_knapsack_keeps_the_most_that_there_is(kind, name, seed):
     policy = Policy("knapsack", round_to=2, min_width=2)
     plan = planned(graph, scores, Target(kind, ratio), policy)
     limit = (1 - ratio) * cost_of(graph, kind, graph.widths)
-    bundles = find_choices(graph, policy)[0]
+    bundles = find_choices(graph, policy).bundles
     best = -1.0
     for rungs in itertools.product(*(bundle.ladder for bundle in bundles)):
         chosen = {name: width for rung in rungs for name, width in rung.items()}
@@ -241,6 +256,69 @@ def test_a_knapsack_keeps_the_most_that_there_is(kind, name, seed):
                 kept += group.params_share * top.sum() / scores[group.name].sum()
             best = max(best, kept)
     assert importance(graph, scores, plan) == pytest.approx(best, rel=1e-12)
+
+
+def test_a_knapsack_takes_any_cost_that_is_told(graph):
+    """A time that no product of widths gives, since kernels work in blocks of 16 channels."""
+    names = list(graph.widths)
+
+    def milliseconds(left):
+        blocks = [-(-left.get(name, 32) // 16) for name in names]
+        return 1.0 + sum(a * b for a, b in pairwise(blocks)) + blocks[0] * blocks[-1]
+
+    scores, policy = random_scores(graph), Policy("knapsack", 8, 8)
+    target = Target("latency_ms", 0.6 * milliseconds({}))
+    plan = planned(graph, scores, target, policy, latency=milliseconds)
+    assert milliseconds(plan.widths) <= target.amount
+    best = -1.0
+    for chosen in itertools.product((8, 16, 24, 32), repeat=len(names)):
+        left = dict(zip(names, chosen, strict=True))
+        if milliseconds(left) <= target.amount:
+            tops = {
+                n: np.sort(scores[n])[::-1][:w].sum() / scores[n].sum() for n, w in left.items()
+            }
+            best = max(best, sum(graph[n].params_share * top for n, top in tops.items()))
+    assert importance(graph, scores, plan) == pytest.approx(best, rel=1e-12)
+
+
+@each_allocation
+def test_several_targets_all_hold_memory_among_them(graph, allocation):
+    scores, policy = random_scores(graph), Policy(allocation, 4, 4)
+    targets = (Target("memory_ratio", 0.3), Target("macs_ratio", 0.4), Target("params", 30_000))
+    plan = planned(graph, scores, targets, policy)
+    memory = PeakMemory(graph)
+    assert memory(plan.widths) <= 0.7 * memory({})
+    assert plan.macs[1] <= 0.6 * plan.macs[0]
+    assert plan.params[1] <= 30_000
+    if allocation == "knapsack":
+        ranked = planned(graph, scores, targets, Policy("global", 4, 4))
+        assert importance(graph, scores, plan) >= importance(graph, scores, ranked) - 1e-12
+
+
+@each_allocation
+def test_a_ratio_of_channels_beside_a_limit_is_a_floor_of_what_leaves(graph, allocation):
+    scores, policy = random_scores(graph), Policy(allocation, 4, 4)
+    channels = Target("channel_ratio", 0.25)
+    alone = planned(graph, scores, channels, policy)
+    assert planned(graph, scores, (channels, Target("macs_ratio", 0.1)), policy) == alone
+    more = planned(graph, scores, (channels, Target("macs_ratio", 0.7)), policy)
+    assert all(width <= alone.widths[name] for name, width in more.widths.items())
+    assert more.macs[1] <= 0.3 * more.macs[0]
+
+
+@each_allocation
+@each_kind
+def test_what_is_laid_down_holds_and_the_others_meet_the_target(graph, allocation, kind):
+    fixed = (Override("trunk", ratio=0.25), Override("body.0 hidden", min_width=24))
+    policy = Policy(allocation, 4, 4, overrides=fixed)
+    found = widths(planned(graph, random_scores(graph), Target(kind, 0.4), policy))
+    assert found["trunk"] == 24
+    assert found["body.0 hidden"] >= 24
+    if kind != "channel_ratio":
+        assert cost_of(graph, kind, found) <= 0.6 * cost_of(graph, kind, graph.widths)
+    everything = Policy(allocation, 4, 4, overrides=(Override("*", ratio=0.5),))
+    halved = planned(graph, random_scores(graph), Target(kind, 0.3), everything)
+    assert set(widths(halved).values()) == {16}
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -25,13 +25,13 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "local",
         "channels",
     ): "08250c9f6c7342af8c978047c71abbeff6cad4d26ec88fad7bb9e58c6ffbd1f2",
-    ("edsr", "local", "costs"): "04c5b71ce74778e1f4ed3d534a576312d0d61f5df5e7008c09ac89db0b880fe7",
+    ("edsr", "local", "costs"): "7d5316696cb3508b7d5cd7f207f678d3b9e087694396d19ebb817a63b32d2801",
     (
         "edsr",
         "global",
         "channels",
     ): "89d1b23ea9434997fff5a52f4e0fac765bbf797201253affff13ebb680bc8db8",
-    ("edsr", "global", "costs"): "569673e5b8b6baa2495bc69e1f834e5e2b9c23f5a5821d1ec6742cf28484f4ca",
+    ("edsr", "global", "costs"): "2227ade818d85a3b7763b15081c2b8b4af061bce265edfe058943e21bd3002e9",
     (
         "edsr",
         "uniform",
@@ -51,7 +51,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "imdn_x2",
         "local",
         "costs",
-    ): "9c70e4e1f2bd192dce577cd3f57613552f4b027a70883bec3eab738cfb2dd974",
+    ): "55855e877010587b813eeb19fc0260b9d29a7744c3db097eb71d4cb354958579",
     (
         "imdn_x2",
         "global",
@@ -81,7 +81,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Residual",
         "local",
         "costs",
-    ): "0cce82f5cf5ebd774b46efbdd573197adb7ba521b11e765e06e641d07cae1c27",
+    ): "ab3a9d9f6c2bea7d6d1ac1156f6fa7c54cece30e5b8339e889de0eb4d7bac3af",
     (
         "Residual",
         "global",
@@ -91,7 +91,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Residual",
         "global",
         "costs",
-    ): "1985b59b334bec12cc606ad19cd0c89cb1d79b3ff4ab983878ccafe6caeba8b3",
+    ): "708ec92344d0478b4d6985f00e9ceaeb30e18da08655393b79daad140c99015b",
     (
         "Residual",
         "uniform",
@@ -107,7 +107,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "local",
         "channels",
     ): "6bc90cfc40d25f9d36b7538d26d639325e92da06c6f2a346151fd3a0b2ee3096",
-    ("Dense", "local", "costs"): "8a116952fece013a4a7b706715f18a62f7cb03bee5ebdeb0bff549298cbd7a08",
+    ("Dense", "local", "costs"): "56c8572f1009985e6818b7f9700844f5101befd53dd58ec7dd223c36cd349da4",
     (
         "Dense",
         "global",
@@ -117,7 +117,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Dense",
         "global",
         "costs",
-    ): "4a2c3ac8ed5e1335a1cab906397d8fd6209f416fed3f24ff17df09a4eb816265",
+    ): "56c8572f1009985e6818b7f9700844f5101befd53dd58ec7dd223c36cd349da4",
     (
         "Dense",
         "uniform",
@@ -137,7 +137,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Chunked",
         "local",
         "costs",
-    ): "ff33b0e21ca836a034474f2d48822d3f14a1d97b595153db6b91d858d9115f6f",
+    ): "c2c13ee0461b35f3cd51a8c6bf11b2b1d7d0edb8a0b4095a332fd6e800619dc1",
     (
         "Chunked",
         "global",
@@ -147,7 +147,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Chunked",
         "global",
         "costs",
-    ): "98042e09734d4b65aa7ab54147e75616de7e1147be4d7e8db5cb750ee92fe63c",
+    ): "c2c13ee0461b35f3cd51a8c6bf11b2b1d7d0edb8a0b4095a332fd6e800619dc1",
     (
         "Attention",
         "local",
@@ -157,7 +157,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Attention",
         "local",
         "costs",
-    ): "82df58c71c569503b7ed6a1dfa4d5de63e9a8a463f392c632b828002601dcd81",
+    ): "af218aac2135370d27fddf397282c96641140cd27462e28916741ee9810c79dd",
     (
         "Attention",
         "global",
@@ -167,7 +167,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Attention",
         "global",
         "costs",
-    ): "dd7676113936c804ed3282bc9fda4c23d7ceaa0d145066ad0eb821d1cb163780",
+    ): "af218aac2135370d27fddf397282c96641140cd27462e28916741ee9810c79dd",
     (
         "Grouped",
         "local",
@@ -177,7 +177,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Grouped",
         "local",
         "costs",
-    ): "33081121cae3db998ba3f1d3ffa6fd02df37196392db79e779705b51f88cb6dc",
+    ): "4e38a5de0ed86af634855ae26bc169c114c01f75b04fbe3cbb8837f69caf9837",
     (
         "Grouped",
         "global",
@@ -187,7 +187,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "Grouped",
         "global",
         "costs",
-    ): "48a31cb225f42e0f66077dcc54c4e6c84a9d648a7541c68458d39af7cb7caa64",
+    ): "4e38a5de0ed86af634855ae26bc169c114c01f75b04fbe3cbb8837f69caf9837",
     (
         "ChannelsLast",
         "local",
@@ -197,7 +197,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "ChannelsLast",
         "local",
         "costs",
-    ): "31b8673724fcc8b11ebbd8cbb337d30bc032f3ab7ddc0ce72461aae283f4be45",
+    ): "d6fc1a6d79834b9d972e4cac9502bd5caa3392c1294a035a00af0ec7f57951e5",
     (
         "ChannelsLast",
         "global",
@@ -207,7 +207,7 @@ DIGESTS: dict[tuple[str, str, str], str] = {
         "ChannelsLast",
         "global",
         "costs",
-    ): "2bfcb7e69b34ee69862fb9dd5b681a7ec39f1894c7af8164662f351dcf8e82ea",
+    ): "d6fc1a6d79834b9d972e4cac9502bd5caa3392c1294a035a00af0ec7f57951e5",
 }
 """SHA-256 of the JSON of all plans, by network, allocation and what the target is about."""
 
