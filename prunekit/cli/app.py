@@ -17,6 +17,7 @@ from prunekit.cli.exits import INTERRUPTED, USAGE, print_error
 from prunekit.cli.inspection import inspect
 from prunekit.cli.recipes import recipes
 from prunekit.cli.run import run
+from prunekit.cli.sensitivity import sensitivity
 from prunekit.cli.upscale import upscale
 from prunekit.version import __version__
 
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(inspect)
+app.command()(sensitivity)
 app.command()(evaluate)
 app.command()(upscale)
 app.add_typer(recipes, name="recipes")

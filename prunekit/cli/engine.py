@@ -19,6 +19,9 @@ __all__ = [
     "render",
     "run",
     "scores_json",
+    "sensitivity",
+    "sensitivity_page",
+    "sensitivity_table",
     "sentences",
     "trace_checkpoint",
     "trace_model",
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from prunekit.pipeline import Preview, RunResult
     from prunekit.pipeline.network import NetworkSource
     from prunekit.pipeline.upscale import Enlarged
+    from prunekit.plan import Sensitivity
     from prunekit.report import Report
 
 
@@ -154,6 +158,28 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     from prunekit import pipeline
 
     return pipeline.preview(recipe, progress=progress)
+
+
+def sensitivity(recipe: Recipe, *, progress: Progress) -> Sensitivity:
+    """Measure what removing units of each group of a recipe's network costs."""
+    from prunekit import pipeline
+
+    with redirect_stdout(sys.stderr):
+        return pipeline.sensitivity(recipe, progress=progress)
+
+
+def sensitivity_table(found: Sensitivity) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return headings and rows of the table of curves."""
+    from prunekit.report.sensitivity import drop_table
+
+    return drop_table(found)
+
+
+def sensitivity_page(name: str, found: Sensitivity) -> str:
+    """Return the page with the curves."""
+    from prunekit.report.sensitivity import to_sensitivity_page
+
+    return to_sensitivity_page(name, found)
 
 
 def trace_model(model: ModelSection) -> ChannelGraph:

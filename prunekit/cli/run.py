@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["run"]
+__all__ = ["checked_recipe", "run"]
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +22,7 @@ from prunekit.recipe import Draft, Recipe, check_references, read_recipe
 
 if TYPE_CHECKING:
     from prunekit.pipeline import RunResult
+    from prunekit.pipeline.run import Preview
     from prunekit.report import Report, Sparsity
 
 
@@ -53,11 +54,11 @@ def run(
     accelerate launch -m prunekit run RECIPE.
     """
     with exits(debug=debug):
-        checked = _checked(read_recipe(recipe, set_ or ()), output)
+        checked = checked_recipe(read_recipe(recipe, set_ or ()), output)
         if dry_run:
             with open_progress(quiet=quiet) as progress:
                 seen = engine.preview(checked, progress=progress)
-            _print_preview(seen.report)
+            _print_preview(seen)
         elif engine.is_first_process():
             with open_progress(quiet=quiet) as progress:
                 result = engine.run(checked, progress=progress, overwrite=overwrite, resume=resume)
@@ -66,7 +67,7 @@ def run(
             engine.follow(checked)
 
 
-def _checked(draft: Draft, output: Path | None) -> Recipe:
+def checked_recipe(draft: Draft, output: Path | None = None) -> Recipe:
     """Refuse, before any work, a recipe that cannot be run from the command line."""
     recipe = draft.recipe
     if output is not None:
@@ -81,13 +82,13 @@ def _checked(draft: Draft, output: Path | None) -> Recipe:
     return recipe
 
 
-def _print_preview(report: Report) -> None:
+def _print_preview(seen: Preview) -> None:
     table = Table(box=box.SIMPLE_HEAD, title="What would be removed")
     table.add_column("group", overflow="fold")
     table.add_column("kind")
     for heading in ("width", "slim", "removed", "of parameters"):
         table.add_column(heading, justify="right")
-    for row in report.groups:
+    for row in seen.report.groups:
         table.add_row(
             Text(row.name),
             Text(row.kind),
@@ -97,9 +98,29 @@ def _print_preview(report: Report) -> None:
             f"{row.params_share:.1%}",
         )
     Console().print(table)
-    if report.sparsity:
-        Console().print(_zeros(report.sparsity))
-    _print_report(report)
+    if seen.report.sparsity:
+        Console().print(_zeros(seen.report.sparsity))
+    Console().print(_predictions(seen))
+    _print_report(seen.report)
+
+
+def _predictions(seen: Preview) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="What it would come to")
+    table.add_column("cost")
+    for heading in ("dense", "slim", "removed"):
+        table.add_column(heading, justify="right")
+    table.add_column("at", overflow="fold")
+    for row in seen.predictions:
+        digits = ",.1f" if row.unit else ",.0f"
+        removed = 1 - row.slim / row.dense if row.dense else 0.0
+        table.add_row(
+            row.name,
+            f"{row.dense:{digits}} {row.unit}".strip(),
+            f"{row.slim:{digits}} {row.unit}".strip(),
+            f"{removed:.1%}",
+            Text(row.condition),
+        )
+    return table
 
 
 def _zeros(sparsity: Sparsity) -> Table:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["Take", "evaluate", "evaluate_bicubic", "frame_name", "super_resolve"]
+__all__ = [
+    "Take",
+    "evaluate",
+    "evaluate_bicubic",
+    "frame_name",
+    "super_resolve",
+    "super_resolve_pair",
+]
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +92,20 @@ def super_resolve(model: nn.Module, lr: Image) -> Image:
     return to_image(infer(model, batch)[0])
 
 
+def super_resolve_pair(model: nn.Module, pair: ImagePair) -> Image:
+    """Return what a network makes of LR, of the size of HR.
+
+    Raises `MeasureError`, which names the image, if it makes anything else.
+    """
+    try:
+        sr = super_resolve(model, pair.lr)
+    except MeasureError as error:
+        message = f"image '{pair.name}': {error}"
+        raise MeasureError(message) from error
+    _check_size(sr, pair)
+    return sr
+
+
 def frame_name(clip: str, number: int) -> str:
     """Return what a frame of a clip is called, counted from 0."""
     return f"{clip}/{number:08d}"
@@ -150,15 +171,19 @@ def _compared(sr: Image, pair: ImagePair, protocol: Protocol) -> ImageScore:
     Raises `MeasureError` for one of another size, and `DataError` for an image too small to be
     compared.
     """
-    if sr.shape != pair.hr.shape:
-        message = (
-            f"image '{pair.name}': the network turns {size_of(pair.lr)} pixels into {size_of(sr)} "
-            f"where scale {pair.scale} asks for {size_of(pair.hr)}; set the scale of the network"
-        )
-        raise MeasureError(message)
+    _check_size(sr, pair)
     try:
         figures = score(sr, pair.hr, protocol, scale=pair.scale)
     except ValueError as error:
         message = f"image '{pair.name}' cannot be scored: {error}; leave it out"
         raise DataError(message) from error
     return ImageScore(pair.name, figures.psnr, figures.ssim, 0.0)
+
+
+def _check_size(sr: Image, pair: ImagePair) -> None:
+    if sr.shape != pair.hr.shape:
+        message = (
+            f"image '{pair.name}': the network turns {size_of(pair.lr)} pixels into {size_of(sr)} "
+            f"where scale {pair.scale} asks for {size_of(pair.hr)}; set the scale of the network"
+        )
+        raise MeasureError(message)

@@ -1,8 +1,19 @@
 """Pruning methods: each answers which units, or which weights, stay."""
 
-__all__ = ["METHODS", "MaskHook", "Method", "mask_rule", "masking_hook", "plan_filters"]
+__all__ = [
+    "METHODS",
+    "MaskHook",
+    "Method",
+    "Wanted",
+    "mask_rule",
+    "masking_hook",
+    "measure_filters",
+    "plan_filters",
+    "wanted_of",
+]
 
-from prunekit.methods.filter import plan_filters
+from prunekit.methods.filter import measure_filters, plan_filters
 from prunekit.methods.masking import MaskHook
 from prunekit.methods.table import METHODS, Method
 from prunekit.methods.unstructured import mask_rule, masking_hook
+from prunekit.methods.wanted import Wanted, wanted_of

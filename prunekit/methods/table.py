@@ -12,7 +12,8 @@ from torch import nn
 
 from prunekit.graph import ChannelGraph
 from prunekit.methods.filter import plan_filters
-from prunekit.plan import Plan
+from prunekit.methods.wanted import Wanted
+from prunekit.plan import Plan, Sensitivity
 from prunekit.recipe import PruneSection
 from prunekit.score import Criterion, Evidence
 
@@ -30,8 +31,14 @@ class Method(Protocol):
         held: Mapping[str, str],
         criterion: Criterion,
         evidence: Evidence,
+        sensitivity: Sensitivity | None = None,
+        wanted: Wanted | None = None,
     ) -> Plan:
-        """Return the plan, in which `held` groups stay whole; the model is not changed."""
+        """Return the plan, in which `held` groups stay whole; the model is not changed.
+
+        `sensitivity` is there if the section allocates by it; `wanted` is what the section asks
+        for, if costs other than the graph's own count.
+        """
 
 
 METHODS: Mapping[str, Method] = MappingProxyType({"filter": plan_filters})

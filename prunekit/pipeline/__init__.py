@@ -13,6 +13,7 @@ __all__ = [
     "preview",
     "prune",
     "run",
+    "sensitivity",
     "upscale",
 ]
 
@@ -27,6 +28,7 @@ from prunekit.pipeline.run import (
     is_first_process,
     preview,
     run,
+    sensitivity,
 )
 from prunekit.pipeline.store import load
 from prunekit.pipeline.upscale import upscale

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = ["PruneResult", "prune", "take_part"]
+__all__ = ["PruneResult", "measure", "prune", "rehearse", "take_part"]
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from prunekit.data.image import Image, to_8_bits
-from prunekit.data.pairs import ClipPair, ImagePair, Skipped
+from prunekit.data.pairs import ClipPair, ImagePair, Pairs, Skipped
 from prunekit.data.patches import Window
 from prunekit.errors import DataError, MeasureError, RecipeError
+from prunekit.files import write_atomic
 from prunekit.graph import (
     Attention,
     ChannelGraph,
@@ -31,21 +32,25 @@ from prunekit.graph import (
 from prunekit.graph.record import plain
 from prunekit.measure.cost import Cost
 from prunekit.measure.feed import Feed
+from prunekit.measure.sensitivity import Probe
 from prunekit.methods import masking_hook
 from prunekit.pipeline import stages
+from prunekit.pipeline.aim import Aim, aim_at
 from prunekit.pipeline.build import example_input
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.sparsity import measure_sparsity
 from prunekit.pipeline.store import write_result
-from prunekit.pipeline.summary import Findings, summarise
-from prunekit.plan import Plan, plan_units
+from prunekit.pipeline.summary import Findings, StageReached, summarise
+from prunekit.plan import Plan, Sensitivity, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CalibrationSection,
     HeldOutSection,
     PruneSection,
     Recipe,
+    SensitivitySection,
+    TrainImagesSection,
     TrainSection,
     UnstructuredSection,
     load_recipe,
@@ -158,12 +163,30 @@ def prune(
         options = TraceOptions(attention, rules, opaque)
         work = None if work_folder is None else Path(work_folder)
         job = _Job.begun(model, read, inputs, options, Journal(progress or Silent()), work=work)
-        job = replace(job, criterion=judged, calibration=calibration)
-        images = _load_images(job)
-        done = _run_stages(job, images)
-        found = _measure(job, done, images)
-        report = summarise(read, found, job.journal.seconds)
-    return PruneResult(done.model, found.plan, report, read, done.masks)
+        return _carry_out(replace(job, criterion=judged, calibration=calibration))
+
+
+def rehearse(model: nn.Module, recipe: Recipe, *, progress: Progress) -> PruneResult:
+    """Run the stages of a recipe on a network, which stays as it is, and evaluate nothing.
+
+    Raises:
+        PrunekitError: with one sentence that says what, where, why and what to do next.
+    """
+    check_traceable(model)
+    model = unwrap(model)
+    with own_randomness(model):
+        inputs, journal = _inputs(model, recipe), Journal(progress)
+        job = _Job.begun(model, recipe, inputs, TraceOptions(), journal, work=None)
+        return _carry_out(replace(job, evaluates=False))
+
+
+def _carry_out(job: _Job) -> PruneResult:
+    aim = _next_aim(job, job.dense, 0)
+    images = _load_images(job)
+    done = _run_stages(job, images, aim)
+    found = _measure(job, done, images)
+    report = summarise(job.recipe, found, job.journal.seconds)
+    return PruneResult(done.model, found.plan, report, job.recipe, done.masks)
 
 
 def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | None]:
@@ -204,6 +227,56 @@ def _check_looked_at(recipe: Recipe, given: Criterion | None, calibration: objec
         raise RecipeError(message)
 
 
+def measure(model: nn.Module, recipe: Recipe, *, progress: Progress) -> Sensitivity:
+    """Measure what removing units of each group alone costs, as the first stage that does so says.
+
+    What that stage allocates by does not matter, but images are needed: a recipe that does not
+    measure takes those of `data.train`, else of `data.evaluate`. The network stays as it is.
+
+    Raises:
+        PrunekitError: with one sentence; what was measured until then is kept.
+    """
+    section = next((stage.filters for stage in recipe.steps if stage.filters), None)
+    if section is None:
+        message = (
+            "no stage of the recipe removes channels, so there is nothing to measure; add a "
+            "'prune' with 'method: filter'"
+        )
+        raise RecipeError(message)
+    if section.measuring is None:
+        measured_on = _images_there(recipe)
+        section = section.model_copy(
+            update={"allocation": "sensitivity", "sensitivity": measured_on}
+        )
+    alone = recipe.model_copy(update={"prune": section, "train": None, "stages": None})
+    check_traceable(model)
+    model = unwrap(model)
+    with own_randomness(model):
+        journal = Journal(progress)
+        job = _Job.begun(model, alone, _inputs(model, alone), TraceOptions(), journal, work=None)
+        images = _load_images(replace(job, evaluates=False))
+        probe = _probe(job, section, images)
+        assert probe is not None  # the section measures
+        return stages.measure(
+            model,
+            job.graph,
+            section,
+            probe,
+            seed=recipe.seed,
+            calibration=_calibration(job, section, images),
+        )
+
+
+def _images_there(recipe: Recipe) -> SensitivitySection:
+    data = recipe.data
+    if data is None or (data.train is None and data.evaluate is None):
+        message = (
+            "the recipe has no images to measure on; name some in 'data.train' or 'data.evaluate'"
+        )
+        raise RecipeError(message)
+    return SensitivitySection(data="train" if data.train is not None else "evaluate")
+
+
 def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
     """Run the stages beside the first process, which measures and writes what comes of them."""
     check_traceable(model)
@@ -211,7 +284,8 @@ def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
     with own_randomness(model):
         inputs, journal = _inputs(model, recipe), Journal(Silent())
         job = _Job.begun(model, recipe, inputs, TraceOptions(), journal, work=work_folder)
-        _run_stages(job, _load_images(job))
+        aim = _next_aim(job, model, 0)
+        _run_stages(job, _load_images(job), aim)
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,6 +307,8 @@ class _Job:
     """In place of patches of the recipe's images."""
     masks: Masks | None = None
     """Those that `torch.nn.utils.prune` had put on the network."""
+    evaluates: bool = True
+    """Whether the networks are evaluated as the recipe says."""
 
     @staticmethod
     def begun(
@@ -278,6 +354,7 @@ class _Done:
     model: nn.Module
     plan: Plan | None = None
     verifications: list[Verification] = field(default_factory=list)
+    reached: list[StageReached] = field(default_factory=list)
     curves: list[TrainingCurve] = field(default_factory=list)
     masks: Masks | None = None
     coming: UnstructuredSection | None = None
@@ -287,42 +364,76 @@ class _Done:
     """The slim network as it was when training last began."""
 
 
-def _run_stages(job: _Job, images: _Images) -> _Done:
+def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
+    """Carry out the stages; `aim` is that of the first that removes channels.
+
+    The targets of a later one are looked at before a training that comes first.
+    """
     done = _Done(job.dense, masks=job.masks)
     for number, stage in enumerate(job.recipe.steps):
+        aim = aim or _next_aim(job, done.model, number)
         if isinstance(stage.prune, UnstructuredSection):
             _mask(job, done, stage.prune)
         elif stage.prune is not None:
-            _prune(job, done, stage.prune, images)
+            assert aim is not None  # of this stage
+            _prune(job, done, stage.prune, images, aim, number=number)
+            aim = None
         elif stage.train is not None:
             curve = _train(job, done, stage.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
 
 
-def _prune(job: _Job, done: _Done, section: PruneSection, images: _Images) -> None:
-    untouched = done.model is job.dense
-    graph = (
-        job.graph
-        if untouched
-        else stages.read_graph(done.model, job.inputs, job.options, progress=job.journal)
-    )
-    pruned = stages.prune(
-        done.model,
-        graph,
-        section,
-        job.inputs,
-        job.options,
-        criterion=job.criterion or CRITERIA[section.criterion],
-        calibration=_calibration(job, section, images),
-        seed=job.recipe.seed,
-        progress=job.journal,
-    )
+def _next_aim(job: _Job, model: nn.Module, number: int) -> Aim | None:
+    """What the first stage from this one on that removes channels works towards, if any."""
+    sections = (stage.filters for stage in job.recipe.steps[number:])
+    section = next((section for section in sections if section is not None), None)
+    if section is None:
+        return None
+    graph = job.graph
+    if model is not job.dense:
+        graph = stages.read_graph(model, job.inputs, job.options, progress=job.journal)
+    return aim_at(section, model, graph, job.inputs, job.options, progress=job.journal)
+
+
+def _prune(
+    job: _Job, done: _Done, section: PruneSection, images: _Images, aim: Aim, *, number: int
+) -> None:
+    settled = _settled_plan(job, aim, number)
+    if settled is not None and settled.is_file():
+        plan = Plan.from_json(settled.read_text(encoding="utf-8"))
+        pruned = stages.rebuild(
+            done.model, plan, aim, job.inputs, options=job.options, progress=job.journal
+        )
+    else:
+        pruned = stages.prune(
+            done.model,
+            aim.graph,
+            section,
+            job.inputs,
+            job.options,
+            seed=job.recipe.seed,
+            progress=job.journal,
+            criterion=job.criterion,
+            calibration=_calibration(job, section, images),
+            probe=_probe(job, section, images),
+            aim=aim,
+        )
+    if settled is not None:
+        settled.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(settled, pruned.plan.to_json())
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
+    done.reached.append(StageReached(aim.size, pruned.reached))
     if done.masks is not None:
         done.masks = follow_plan(done.masks, pruned.plan)
+
+
+def _settled_plan(job: _Job, aim: Aim, number: int) -> Path | None:
+    """Where a plan is kept that a later process would not find again, as it was measured."""
+    measured = aim.latency is not None and job.work is not None
+    return job.work / f"stage-{number}" / "plan.json" if measured and job.work else None
 
 
 def _mask(job: _Job, done: _Done, section: UnstructuredSection) -> None:
@@ -346,6 +457,24 @@ def _calibration(job: _Job, section: PruneSection, images: _Images) -> Calibrati
     if images.training is None:
         return None
     return stages.calibrate(section, images.training, window=images.window, seed=job.recipe.seed)
+
+
+def _probe(job: _Job, section: PruneSection, images: _Images) -> Probe | None:
+    """What sensitivity is measured on, if the section asks for that."""
+    how = section.measuring
+    if how is None:
+        return None
+    pairs = images.training if how.data == "train" else images.held_out
+    assert pairs is not None  # a recipe that measures says on what
+    assert job.recipe.data is not None
+    assert job.graph.scale is not None  # else there were none
+    return stages.probe_on(
+        cast("Pairs[ImagePair]", pairs),  # clips were refused
+        how,
+        job.recipe.data.cache,
+        border=job.recipe.protocol.border_at(job.graph.scale),
+        progress=job.journal,
+    )
 
 
 def _train(
@@ -417,8 +546,10 @@ def _measure(job: _Job, done: _Done, images: _Images) -> Findings:
         sparsity=None
         if done.masks is None
         else measure_sparsity(done.model, done.plan, done.masks, done.mask_proofs),
+        reached=done.reached,
     )
-    recipe, scale, section = job.recipe, job.graph.scale, job.recipe.evaluate
+    recipe, scale = job.recipe, job.graph.scale
+    section = recipe.evaluate if job.evaluates else None
     latency = section.latency if section else None
     if scale is not None and _takes_images(job):
         size = latency.output_size if latency else _OUTPUT_SIZE
@@ -476,10 +607,12 @@ def _load_images(job: _Job) -> _Images:
     """Read the images that some stage needs."""
     recipe, scale = job.recipe, _scale(job)
     data = recipe.data
+    measured = {s.filters.measuring.data for s in recipe.steps if s.filters and s.filters.measuring}
     reads = any(stage.train or _reads_images(job, stage.filters) for stage in recipe.steps)
-    train = data.train if data and reads else None
+    train = data.train if data and (reads or "train" in measured) else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
-    held_out = data.evaluate if data and (recipe.evaluate or looks) else None
+    looks = looks or "evaluate" in measured or (recipe.evaluate is not None and job.evaluates)
+    held_out = data.evaluate if data and looks else None
     if data is None or (train is None and held_out is None):
         return _Images()
     if scale is None:
@@ -488,6 +621,8 @@ def _load_images(job: _Job) -> _Images:
             "to train or evaluate it on; leave these sections out"
         )
         raise RecipeError(message)
+    if measured:
+        _check_measuring(job, train if "train" in measured else None)
     if held_out is not None:
         _check_evaluation(job, held_out)
     told, cache = job.journal, data.cache
@@ -528,6 +663,22 @@ def _reads_images(job: _Job, section: PruneSection | None) -> bool:
     return bool(criterion and (criterion.needs or criterion.takes))
 
 
+def _check_measuring(job: _Job, train: TrainImagesSection | None) -> None:
+    """Refuse to measure sensitivity on anything but single images."""
+    if not _takes_images(job):
+        message = (
+            "'allocation: sensitivity' measures on single images, and the network takes "
+            f"{job.graph.input_shapes[0]}; name another allocation, such as 'knapsack'"
+        )
+        raise RecipeError(message)
+    if train is not None and train.frames:
+        message = (
+            "'allocation: sensitivity' measures on single images, and data.train.frames gives "
+            "clips; leave 'frames' out, or set 'prune.sensitivity.data: evaluate'"
+        )
+        raise RecipeError(message)
+
+
 def _check_evaluation(job: _Job, held_out: HeldOutSection) -> None:
     """Refuse, before any training, what the network cannot be evaluated on."""
     (shape, *_) = job.graph.input_shapes
@@ -553,7 +704,7 @@ def _check_evaluation(job: _Job, held_out: HeldOutSection) -> None:
 
 
 def _check_held_out(images: _Images) -> None:
-    """Refuse to evaluate on an image that is trained on, under whatever name."""
+    """Refuse to evaluate on an image that is trained or measured on, under whatever name."""
     held_out = {_digest(image): name for name, image in _pictures(images.held_out or ())}
     sizes = {image.shape for _, image in _pictures(images.held_out or ())}
     for name, image in _pictures(images.training or ()):

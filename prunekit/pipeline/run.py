@@ -11,6 +11,7 @@ __all__ = [
     "is_first_process",
     "preview",
     "run",
+    "sensitivity",
 ]
 
 import json
@@ -24,14 +25,16 @@ from torch import nn
 
 from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
-from prunekit.graph import ChannelGraph, trace
+from prunekit.graph import ChannelGraph, own_randomness, trace
 from prunekit.measure.environment import environment
 from prunekit.pipeline.build import build_network, choose_device, example_input
 from prunekit.pipeline.folder import check_alone, check_free, new_folder
 from prunekit.pipeline.journal import Journal
-from prunekit.pipeline.prune import PruneResult, prune, take_part
+from prunekit.pipeline.predict import Prediction, predict
+from prunekit.pipeline.prune import PruneResult, measure, prune, rehearse, take_part
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.work import keep_logs, remove_work, work_folder, work_path
+from prunekit.plan import Sensitivity
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     ModelSection,
@@ -133,21 +136,31 @@ class Preview:
 
     report: Report
     """With groups and costs, and nothing that needs images."""
+    predictions: tuple[Prediction, ...]
 
 
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     """Prune as the recipe says, leave out training and evaluation, and write nothing.
 
-    Masks that would come about in training are those of the weights as they are.
+    Masks that would come about in training are those of the weights as they are. An allocation
+    that goes by measurements takes them, and keeps them for the run.
     """
     check(recipe)
     pruning = tuple(_at_once(stage) for stage in recipe.steps if stage.prune is not None)
-    looks = any(stage.filters and stage.filters.looks_at_images for stage in pruning)
-    data = recipe.data.model_copy(update={"evaluate": None}) if recipe.data and looks else None
+    filters = [stage.filters for stage in pruning if stage.filters]
+    looks = any(section.looks_at_images or section.measuring for section in filters)
     structural = recipe.model_copy(
-        update={"prune": None, "train": None, "stages": pruning, "data": data, "evaluate": None}
+        update={
+            "prune": None,
+            "train": None,
+            "stages": pruning,
+            "data": recipe.data if looks else None,
+        }
     )
-    return Preview(prune(_build(recipe, progress), structural, progress=progress).report)
+    dense = _build(recipe, progress)
+    result = rehearse(dense, structural, progress=progress)
+    with own_randomness(dense):
+        return Preview(result.report, predict(dense, result, recipe, progress=progress))
 
 
 def _at_once(stage: Stage) -> Stage:
@@ -155,6 +168,12 @@ def _at_once(stage: Stage) -> Stage:
         return stage
     section = stage.prune.model_copy(update={"gradual": None, "shrink": None})
     return stage.model_copy(update={"prune": section})
+
+
+def sensitivity(recipe: Recipe, *, progress: Progress) -> Sensitivity:
+    """Build the network of a recipe and measure what removing units of each group costs."""
+    check(recipe)
+    return measure(_build(recipe, progress), recipe, progress=progress)
 
 
 def inspect(section: ModelSection) -> ChannelGraph:

@@ -14,16 +14,20 @@ __all__ = [
     "load_held_out",
     "load_training",
     "mask",
+    "measure",
     "open_cache",
     "pictures",
+    "probe_on",
     "prune",
     "read_graph",
+    "rebuild",
     "time_all",
     "train",
 ]
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -51,8 +55,10 @@ from prunekit.measure.feed import Feed
 from prunekit.measure.latency import Latency, measure_latency
 from prunekit.measure.protocol import Protocol
 from prunekit.measure.scores import Scores
-from prunekit.methods import METHODS, mask_rule
-from prunekit.plan import Plan
+from prunekit.measure.sensitivity import Measurements, Probe, sample
+from prunekit.methods import METHODS, Wanted, mask_rule, measure_filters
+from prunekit.pipeline.aim import Aim, aim_at, confirm
+from prunekit.plan import Plan, Reached, Sensitivity
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
@@ -61,12 +67,13 @@ from prunekit.recipe import (
     ImagesSection,
     LatencySection,
     PruneSection,
+    SensitivitySection,
     TrainImagesSection,
     TrainSection,
     UnstructuredSection,
 )
 from prunekit.report.content import BICUBIC
-from prunekit.score import Calibration, Criterion, gather
+from prunekit.score import CRITERIA, Calibration, Criterion, Evidence, gather
 from prunekit.sparse import MaskProof, Masks, apply_masks, choose_masks, prove_masks
 from prunekit.surgery import Verification, apply, find_culprits, prove
 from prunekit.train.curve import TrainingCurve
@@ -83,6 +90,8 @@ class Pruned:
     plan: Plan
     model: nn.Module
     verification: Verification
+    reached: tuple[Reached, ...] = ()
+    """What the plan came to, target by target."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +126,30 @@ def prune(
     inputs: Inputs,
     options: TraceOptions,
     *,
-    criterion: Criterion,
-    calibration: Calibration | None,
     seed: int,
     progress: Progress,
+    criterion: Criterion | None = None,
+    calibration: Calibration | None = None,
+    probe: Probe | None = None,
+    aim: Aim | None = None,
 ) -> Pruned:
     """Plan by the graph of the model, rebuild and verify; the model given is untouched.
 
     Groups that the network's own code does not let shrink, such as one whose width it takes the
     root of, show in the proof: they are found, stay whole, and it is planned anew.
+
+    Args:
+        model: the network to prune.
+        graph: of it.
+        section: what to do.
+        inputs: for the proof.
+        options: as it was traced.
+        seed: of chance.
+        progress: told what is going on.
+        criterion: in place of that of the section.
+        calibration: what it looks at, if it does.
+        probe: what an allocation that measures does so on.
+        aim: what `aim_at` found for this graph and section, if that was asked before.
 
     Raises:
         DataError: the criterion looks at images and there is no calibration data.
@@ -134,17 +158,41 @@ def prune(
         VerificationError: the proof fails, likewise.
     """
     held: dict[str, str] = {}
-    evidence = gather(
-        model, graph.groups, criterion, calibration, outputs=graph.output_axes, progress=progress
-    )
+    criterion = criterion or CRITERIA[section.criterion]
+    aim = aim or aim_at(section, model, graph, inputs, options, progress=progress)
+    evidence = _gather(model, graph, criterion, calibration, progress)
     while True:
-        progress.start("plan")
-        plan = METHODS[section.method](
-            model, graph, section, seed=seed, held=held, criterion=criterion, evidence=evidence
+        sensitivity = None
+        if probe is not None:
+            sensitivity = measure_filters(
+                model,
+                graph,
+                section,
+                probe,
+                seed=seed,
+                held=held,
+                criterion=criterion,
+                evidence=evidence,
+            )
+        method = partial(
+            METHODS[section.method],
+            model,
+            graph,
+            section,
+            seed=seed,
+            held=held,
+            criterion=criterion,
+            evidence=evidence,
+            sensitivity=sensitivity,
         )
-        progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+        plan_for = _planner(method, progress)
+        plan, measured = plan_for(aim.wanted), None
         try:
-            return _rebuild(model, plan, inputs, options, progress)
+            if aim.latency is not None:
+                plan, measured = confirm(aim, model, plan, plan_for, progress=progress)
+            return rebuild(
+                model, plan, aim, inputs, options=options, measured=measured, progress=progress
+            )
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
             found = find_culprits(model, graph, plan, inputs, options=options, progress=progress)
@@ -155,6 +203,33 @@ def prune(
             more = f" and {len(found) - 3} more" if len(found) > 3 else ""  # noqa: PLR2004
             why = next(iter(found.values()))
             progress.warn(f"groups {names}{more} stay whole: {why}")
+
+
+def _planner(method: Callable[..., Plan], progress: Progress) -> Callable[[Wanted], Plan]:
+    """Plan with a method for whatever is wanted."""
+
+    def plan_for(wanted: Wanted) -> Plan:
+        progress.start("plan")
+        plan = method(wanted=wanted)
+        progress.finish(f"macs {_percent(plan.macs)}, params {_percent(plan.params)}")
+        return plan
+
+    return plan_for
+
+
+def rebuild(
+    model: nn.Module,
+    plan: Plan,
+    aim: Aim,
+    inputs: Inputs,
+    *,
+    options: TraceOptions,
+    measured: float | None = None,
+    progress: Progress,
+) -> Pruned:
+    """Carry out a plan and prove it; `measured` is what its latency came to, if it was timed."""
+    pruned = _rebuild(model, plan, inputs, options, progress)
+    return replace(pruned, reached=aim.reached(pruned.plan, measured))
 
 
 def _rebuild(
@@ -175,6 +250,41 @@ def _rebuild(
     return Pruned(plan, slim, verification)
 
 
+def measure(
+    model: nn.Module,
+    graph: ChannelGraph,
+    section: PruneSection,
+    probe: Probe,
+    *,
+    seed: int,
+    calibration: Calibration | None = None,
+) -> Sensitivity:
+    """Measure what removing units of each group alone costs, as `prune` does with the same.
+
+    Raises:
+        DataError: the criterion looks at images and there is no calibration data.
+        PlanError: no group may get narrower.
+        MeasureError: the network gives no image.
+    """
+    criterion = CRITERIA[section.criterion]
+    evidence = _gather(model, graph, criterion, calibration, probe.progress)
+    return measure_filters(
+        model, graph, section, probe, seed=seed, held={}, criterion=criterion, evidence=evidence
+    )
+
+
+def _gather(
+    model: nn.Module,
+    graph: ChannelGraph,
+    criterion: Criterion,
+    calibration: Calibration | None,
+    progress: Progress,
+) -> Evidence:
+    return gather(
+        model, graph.groups, criterion, calibration, outputs=graph.output_axes, progress=progress
+    )
+
+
 def calibrate(
     section: PruneSection, pairs: EitherPairs, *, window: Window | None, seed: int
 ) -> Calibration:
@@ -182,6 +292,24 @@ def calibrate(
     asked = section.calibration or CalibrationSection()
     patches = Patches(pairs, patch_size=asked.patch_size, seed=seed, window=window)
     return Calibration.cut(patches, batches=asked.batches, batch_size=asked.batch_size)
+
+
+def probe_on(
+    pairs: Sequence[ImagePair],
+    section: SensitivitySection,
+    cache: CacheSection,
+    *,
+    border: int,
+    progress: Progress,
+) -> Probe:
+    """Make ready what sensitivity is measured on; figures are kept beside decoded images."""
+    return Probe(
+        sample(pairs, section.images, section.crop),
+        border,
+        section.points,
+        Measurements(open_cache(cache).folder),
+        progress,
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Findings", "summarise"]
+__all__ = ["Findings", "StageReached", "summarise"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from prunekit.measure.environment import environment
 from prunekit.measure.latency import Latency
 from prunekit.measure.scores import Scores
 from prunekit.pipeline.stages import Evaluation
-from prunekit.plan import Plan
+from prunekit.plan import Plan, Reached
 from prunekit.recipe import Recipe, dump_recipe
 from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report, Sparsity
 from prunekit.report.content import BICUBIC
@@ -24,6 +24,15 @@ from prunekit.report.crops import cut_crops, preview_images
 from prunekit.surgery import Verification
 from prunekit.train.curve import TrainingCurve
 from prunekit.version import __version__
+
+
+@dataclass(frozen=True)
+class StageReached:
+    """What a pruning stage came to."""
+
+    size: tuple[int, int] | None
+    """Width and height of the output at which targets counted; None: as traced."""
+    targets: Sequence[Reached]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +55,8 @@ class Findings:
     """Images that were left out, by what they are for."""
     sparsity: Sparsity | None = None
     """Given if weights were set to zero."""
+    reached: Sequence[StageReached] = ()
+    """What each pruning stage came to."""
 
 
 def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, float]]) -> Report:
@@ -103,7 +114,10 @@ def _entries(found: Findings) -> tuple[Entry, ...]:
 
 
 def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
-    sentences = []
+    sentences = [
+        _target(number, len(found.reached), stage, found.graph)
+        for number, stage in enumerate(found.reached, 1)
+    ]
     if found.costs:
         width, height = next(iter(found.costs.values())).output_size
         sentences.append(
@@ -120,6 +134,19 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
             f"in float32 on {latency.device} with {latency.threads} threads, networks in turns."
         )
     return tuple(sentences)
+
+
+def _target(number: int, stages: int, stage: StageReached, graph: ChannelGraph) -> str:
+    """Say what a pruning stage was asked for, and what its plan came to."""
+    size = stage.size
+    texts = "; ".join(map(str, stage.targets))
+    sized = any(one.target.resource in ("macs", "memory", "latency") for one in stage.targets)
+    if size is not None:
+        texts += f", at {size[0]}x{size[1]} output pixels"
+    elif sized and graph.output_shapes and len(graph.output_shapes[0]) > 1:
+        height, width = graph.output_shapes[0][-2:]
+        texts += f", at {width}x{height} output pixels"
+    return f"Target{f' of pruning {number}' if stages > 1 else ''}: {texts}."
 
 
 def _comparison(recipe: Recipe, scores: Scores) -> str:

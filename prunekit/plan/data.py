@@ -117,6 +117,11 @@ class Plan:
     """No operator reduces over channels that leave, as a norm does: to remove them is to set them
     to zero. Otherwise such operators have to be run over those that stay."""
 
+    @property
+    def widths(self) -> dict[str, int]:
+        """Units that stay of every group."""
+        return {group.name: len(group.kept) for group in self.groups}
+
     def __repr__(self) -> str:
         """Tell the story in a line a group."""
         head = f"Plan: params {_change(self.params)}, macs {_change(self.macs)}"

@@ -2,85 +2,161 @@
 
 from __future__ import annotations
 
-__all__ = ["make_plan", "plan_units"]
+__all__ = [
+    "Choices",
+    "check_reach",
+    "find_choices",
+    "make_plan",
+    "narrowest_plan",
+    "plan_units",
+    "units_for",
+]
 
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from prunekit.errors import PlanError, did_you_mean
-from prunekit.graph import ChannelGraph, ChannelGroup
-from prunekit.plan.choose import Chooser, Scores, bundles_of
+from prunekit.errors import PlanError
+from prunekit.graph import ChannelGraph
+from prunekit.plan.allocate import chooser_for
+from prunekit.plan.choose import Bundle, Scores, bundles_of
 from prunekit.plan.compare import comparable
+from prunekit.plan.costs import Cost
 from prunekit.plan.data import AttributeChange, GroupPlan, Plan, TensorPlan
-from prunekit.plan.target import Policy, Target
+from prunekit.plan.limits import Reached, limits_of, reached_by
+from prunekit.plan.overrides import rules_of
+from prunekit.plan.sensitivity import Sensitivity
+from prunekit.plan.target import Policy, Resource, Target
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_NO_COSTS: Mapping[Resource, Cost] = MappingProxyType({})
 
 
 def make_plan(
     graph: ChannelGraph,
     scores: Mapping[str, Scores],
-    target: Target,
+    target: Target | Sequence[Target],
     policy: Policy,
     *,
     held: Mapping[str, str] = _NONE,
+    costs: Mapping[Resource, Cost] = _NO_COSTS,
+    sensitivity: Sensitivity | None = None,
 ) -> Plan:
-    """Choose widths that meet the target, keep the best units of every group.
+    """Choose widths that meet the targets, keep the best units of every group.
 
-    A `channel_ratio` is met as nearly as the rounding allows. A `macs_ratio` or `params_ratio` is
-    met or exceeded, by as little as single steps of single groups allow. Groups that `held` names
-    stay whole, for the reason that it gives.
+    A `channel_ratio` is met as nearly as the rounding allows. What limits a cost is met or
+    exceeded, by less than 1 % of what may be left if single steps of single groups, or of two
+    groups at once, allow; the allocations `knapsack` and `sensitivity` look for the least loss
+    within it instead. Of several targets all are met. Groups that `held` names stay whole, for the
+    reason that it gives. `costs` are used in place of the graph's own, as in `limits_of`. The
+    allocation `sensitivity` goes by the curves of that name.
 
     Raises:
-        PlanError: nothing can be pruned, scores are not finite, the target is out of reach (the
-            message says what is in reach), or a glob of `protect` matches nothing.
+        PlanError: nothing can be pruned, scores are not finite, a target is out of reach (the
+            message says what is in reach), a glob matches nothing, or overrides contradict each
+            other.
     """
-    reasons = _reasons(graph, policy, held)
-    groups = [group for group in graph.groups if group.name not in reasons]
-    bundles = bundles_of(graph, groups, policy)
-    if not bundles:
-        texts = "; ".join(sorted(set(reasons.values()))) or "every group follows from another"
-        message = f"nothing can be pruned: no group may get narrower ({texts})"
-        raise PlanError(message)
-    ranked = {name: scores[name] for bundle in bundles for name in bundle.groups}
+    choices = find_choices(graph, policy, held)
+    limits = limits_of(graph, _several(target), costs)
+    ranked = {name: scores[name] for name in choices.narrowest}
     ranked = comparable(graph, ranked, policy.normalisation)
-    widths = Chooser(bundles, ranked, policy).widths(graph, target)
-    kept = {name: _best(scores[name], width) for name, width in widths.items()}
-    for names in graph.balances:
-        if not reasons.keys().isdisjoint(names):
-            tied = (name for name in names if name not in reasons)
-            reasons |= {name: f"moves with {_others(name, names)}" for name in tied}
-    return plan_units(graph, kept, reasons)
+    chooser = chooser_for(graph, choices.bundles, ranked, policy, sensitivity)
+    widths = chooser.widths(graph, limits, choices.fixed)
+    return plan_units(graph, units_for(scores, widths), choices.explained(graph))
 
 
-def _reasons(graph: ChannelGraph, policy: Policy, held: Mapping[str, str]) -> dict[str, str]:
-    """Groups that stay whole, and why: held or protected."""
+def check_reach(
+    graph: ChannelGraph,
+    target: Target | Sequence[Target],
+    policy: Policy,
+    *,
+    costs: Mapping[Resource, Cost] = _NO_COSTS,
+) -> tuple[Reached, ...]:
+    """Say what each target can reach at most, before anything is scored.
+
+    Raises `PlanError` as `make_plan` does.
+    """
+    choices = find_choices(graph, policy)
+    limits = limits_of(graph, _several(target), costs)
+    narrowest = choices.narrowest
+    for limit in limits:
+        limit.check(narrowest, policy)
+    return reached_by(limits, narrowest)
+
+
+def narrowest_plan(graph: ChannelGraph, policy: Policy) -> Plan:
+    """The plan that removes whatever a policy lets go, the last units first.
+
+    Raises `PlanError` if nothing can be pruned.
+    """
+    widths = find_choices(graph, policy).narrowest
+    return plan_units(graph, {name: tuple(range(width)) for name, width in widths.items()})
+
+
+def _several(target: Target | Sequence[Target]) -> Sequence[Target]:
+    return (target,) if isinstance(target, Target) else target
+
+
+def find_choices(graph: ChannelGraph, policy: Policy, held: Mapping[str, str] = _NONE) -> Choices:
+    """The widths that may be chosen, and why other groups stay whole.
+
+    Raises `PlanError` if there is no choice, a glob matches nothing, or overrides contradict each
+    other.
+    """
     if not graph.groups:
-        reasons = sorted({f.reason.text for f in graph.frozen})
-        message = f"nothing can be pruned: every axis is frozen ({'; '.join(reasons)})"
+        texts = sorted({f.reason.text for f in graph.frozen})
+        message = f"nothing can be pruned: every axis is frozen ({'; '.join(texts)})"
         raise PlanError(message)
-    found = dict(held)
-    for pattern in policy.protect:
-        matched = {g.name for g in graph.groups if _matches(g, pattern)}
-        if not matched:
-            hint = did_you_mean(pattern, [g.name for g in graph.groups])
-            message = f"prune.protect: '{pattern}' matches no group and no tensor{hint}"
-            raise PlanError(message)
-        found |= dict.fromkeys(matched, "protected")
-    return found
+    rules = rules_of(graph, policy)
+    protected = {name: "protected" for name, rule in rules.items() if rule.protected}
+    reasons = {**held, **protected}
+    groups = [group for group in graph.groups if group.name not in reasons]
+    bundles, fixed = bundles_of(graph, groups, policy, rules)
+    if not bundles and not fixed:
+        why = "; ".join(sorted(set(reasons.values()))) or "every group follows from another"
+        message = f"nothing can be pruned: no group may get narrower ({why})"
+        raise PlanError(message)
+    return Choices(bundles, fixed, reasons)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What may be chosen."""
+
+    bundles: Sequence[Bundle]
+    fixed: Mapping[str, int]
+    """Widths that are laid down."""
+    reasons: Mapping[str, str]
+    """Groups that stay whole, and why."""
+
+    @property
+    def narrowest(self) -> dict[str, int]:
+        """Widths when everything that may leave has left."""
+        lowest = {n: w for bundle in self.bundles for n, w in bundle.ladder[0].items()}
+        return {**self.fixed, **lowest}
+
+    def explained(self, graph: ChannelGraph) -> dict[str, str]:
+        """Reasons, also for groups that move with one that stays whole."""
+        found = dict(self.reasons)
+        for names in graph.balances:
+            if not found.keys().isdisjoint(names):
+                tied = (name for name in names if name not in found)
+                found |= {name: f"moves with {_others(name, names)}" for name in tied}
+        return found
 
 
 def _others(name: str, names: Sequence[str]) -> str:
     return ", ".join(f"'{other}'" for other in names if other != name)
 
 
-def _matches(group: ChannelGroup, pattern: str) -> bool:
-    names = (group.name, *(member.tensor for member in group.members))
-    return any(fnmatchcase(name, pattern) for name in names)
+def units_for(
+    scores: Mapping[str, Scores], widths: Mapping[str, int]
+) -> dict[str, tuple[int, ...]]:
+    """The units that stay when groups have these widths, ascending."""
+    return {name: _best(scores[name], width) for name, width in widths.items()}
 
 
 def _best(scores: Scores, width: int) -> tuple[int, ...]:

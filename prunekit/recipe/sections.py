@@ -15,10 +15,12 @@ __all__ = [
     "ImagesSection",
     "LatencySection",
     "ModelSection",
+    "OverrideSection",
     "PruneSection",
     "Recipe",
     "ReportSection",
     "Section",
+    "SensitivitySection",
     "ShrinkSection",
     "SparsityTarget",
     "Stage",
@@ -67,6 +69,19 @@ def _percentage(value: object) -> object:
         return value
 
 
+_LETTERS = {"k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def _amount(value: object) -> object:
+    """Read text such as `1.2M` or `40G` as a number; leave the rest to what is expected."""
+    if not isinstance(value, str) or value[-1:] not in _LETTERS:
+        return value
+    try:
+        return float(value[:-1]) * _LETTERS[value[-1]]
+    except ValueError:
+        return value
+
+
 def _path(value: object) -> object:
     """Refuse text that no file can be called, before `Path` makes something else of it."""
     if isinstance(value, str) and not (value.strip() and value.isprintable()):
@@ -102,6 +117,20 @@ Ratio = Annotated[
     ),
     Strict(),
     BeforeValidator(_percentage),
+]
+Amount = Annotated[
+    float,
+    Field(
+        gt=0,
+        json_schema_extra={
+            "type": ["number", "string"],
+            "pattern": r"^[0-9.]+ ?[kKMGT]$",
+            "examples": ["1.2M", "40G"],
+        },
+    ),
+    AllowInfNan(False),
+    Strict(),
+    BeforeValidator(_amount),
 ]
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Glob = Annotated[
@@ -358,10 +387,27 @@ class DataSection(Section):
     )
 
 
-class Target(Section):
-    """What the slim network must meet. Every ratio is the share that is removed."""
+_TARGETS = {
+    "channels": ("channel_ratio",),
+    "params": ("params_ratio", "params"),
+    "macs": ("macs_ratio", "macs"),
+    "memory": ("memory_ratio",),
+    "latency": ("latency_ratio", "latency_ms"),
+}
+"""What can be asked for, by what it is about."""
 
-    model_config = _one_of("channel_ratio", "macs_ratio", "params_ratio")
+
+class Target(Section):
+    """What the slim network must meet, all of it; a ratio is the share that is removed.
+
+    `channel_ratio` stands alone, as it lays widths down where the others are limits.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [{"required": [name]} for names in _TARGETS.values() for name in names]
+        }
+    )
 
     channel_ratio: Ratio | None = Field(
         default=None, description="Share of the units of every group to remove; 0.25 or 25%."
@@ -372,10 +418,79 @@ class Target(Section):
     params_ratio: Ratio | None = Field(
         default=None, description="Share of the parameters to remove; 0.45 or 45%."
     )
+    memory_ratio: Ratio | None = Field(
+        default=None, description="Share of the peak of activation memory to remove; 0.3 or 30%."
+    )
+    latency_ratio: Ratio | None = Field(
+        default=None,
+        description="Share of the time of a forward pass on this device to remove; 0.4 or 40%.",
+    )
+    params: Amount | None = Field(default=None, description="Parameters that may be left; 1.2M.")
+    macs: Amount | None = Field(
+        default=None,
+        description="Multiply-accumulates that may be left at `output_size`; 40G. Not flops.",
+    )
+    latency_ms: Positive | None = Field(
+        default=None, description="Milliseconds that a forward pass may take on this device."
+    )
+    output_size: tuple[Count, Count] | None = Field(
+        default=None,
+        description=(
+            "Width and height of the output image at which macs, memory and latency count, such "
+            "as [1280, 720] in papers. Those of `model.input_shape` if not given."
+        ),
+    )
+
+    @property
+    def asked(self) -> dict[str, float]:
+        """What is asked for, by name."""
+        names = (name for names in _TARGETS.values() for name in names)
+        return {n: getattr(self, n) for n in names if getattr(self, n) is not None}
 
     @model_validator(mode="after")
     def _check(self) -> Target:
-        _need_one(self, "channel_ratio", "macs_ratio", "params_ratio")
+        if not self.asked:
+            known = ", ".join(repr(name) for names in _TARGETS.values() for name in names)
+            message = f"needs at least one of {known}"
+            raise ValueError(message)
+        rivals = [("channel_ratio", other) for other in self.asked if other != "channel_ratio"]
+        for pair in (*rivals, *(pair for pair in _TARGETS.values() if len(pair) > 1)):
+            if self.asked.keys() >= set(pair):
+                _need_one(self, *pair)
+        sized = {name for key in ("macs", "memory", "latency") for name in _TARGETS[key]}
+        if self.output_size is not None and sized.isdisjoint(self.asked):
+            message = "has 'output_size', on which none of its targets depends; leave it out"
+            raise ValueError(message)
+        return self
+
+
+class OverrideSection(Section):
+    """What holds for some groups instead of what holds for all."""
+
+    match: Glob = Field(
+        description=(
+            "Pattern of names of groups (`prunekit inspect` lists them), of layers that make their "
+            "channels, or of tensors."
+        )
+    )
+    ratio: Ratio | None = Field(
+        default=None, description="Share of the units of each that leaves, whatever the target."
+    )
+    protect: Literal[True] | None = Field(default=None, description="They stay as they are.")
+    min_width: Count | None = Field(default=None, description="They get no narrower than this.")
+    round_to: Multiple | None = Field(
+        default=None, description="Their widths become multiples of this number."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> OverrideSection:
+        others = [n for n in ("ratio", "min_width", "round_to") if getattr(self, n) is not None]
+        if self.protect and others:
+            message = f"has 'protect' and '{others[0]}', which exclude each other; keep one"
+            raise ValueError(message)
+        if not self.protect and not others:
+            message = "says nothing; give it 'ratio', 'protect', 'min_width' or 'round_to'"
+            raise ValueError(message)
         return self
 
 
@@ -393,6 +508,8 @@ OF_WEIGHTS: frozenset[CriterionName] = frozenset(
 _OF_UNITS: frozenset[CriterionName] = frozenset({"random", "fisher", "output"})
 """Criteria that score a unit as a whole."""
 
+Allocation = Literal["local", "global", "uniform", "isomorphic", "sensitivity", "knapsack"]
+
 
 class CalibrationSection(Section):
     """Random patches of `data.train` that a criterion looks at."""
@@ -404,13 +521,34 @@ class CalibrationSection(Section):
     )
 
 
+class SensitivitySection(Section):
+    """What `allocation: sensitivity` measures the removal of units on."""
+
+    data: Literal["train", "evaluate"] = Field(
+        default="train",
+        description=(
+            "Images of `data.train` or `data.evaluate`. By the latter the plan has seen what it is "
+            "judged on."
+        ),
+    )
+    images: Count = Field(default=16, description="Images at most, spread evenly over all.")
+    crop: CropSize = Field(
+        default=96,
+        description="Side of the square in the middle of each, in pixels of the LR image.",
+    )
+    points: Count = Field(
+        default=8,
+        description="Widths of each group that are measured at most; others are interpolated.",
+    )
+
+
 class PruneSection(Section):
     """Remove channels."""
 
     method: Literal["filter"] = Field(
         description="How to prune: `filter` removes whole coupled groups of channels."
     )
-    target: Target = Field(description="How much to remove, in one of three ways.")
+    target: Target = Field(description="How much to remove; of several, all hold.")
     criterion: CriterionName = Field(
         default="l2",
         description=(
@@ -437,30 +575,46 @@ class PruneSection(Section):
         default=None,
         description="What a criterion that looks at images looks at; takes the defaults.",
     )
-    allocation: Literal["local", "global", "uniform"] = Field(
+    allocation: Allocation = Field(
         default="local",
         description=(
             "`local` removes the same share of every group, as nearly as each allows; `global` "
-            "compares units of all groups with each other; `uniform` keeps all widths in "
-            "proportion, for programs that tell one width of a network by its weights."
+            "compares units of all groups with each other; `isomorphic` those of groups that are "
+            "wired alike, and removes the same share of each such class; `uniform` keeps all "
+            "widths in proportion, for programs that tell one width of a network by its weights; "
+            "`sensitivity` takes the widths with the least loss by what it measures for each "
+            "group; `knapsack` those that keep the most importance within the target."
         ),
+    )
+    sensitivity: SensitivitySection | None = Field(
+        default=None, description="How `allocation: sensitivity` measures; it alone reads this."
     )
     round_to: Multiple = Field(
         default=8,
         description=(
-            "Widths that change become multiples of this number; hardware likes 8 or 16. A group "
-            "no wider than it stays whole."
+            "Widths that change become multiples of this number, as kernels see them; hardware "
+            "likes 8 or 16. A group no wider than it stays whole."
         ),
     )
     min_width: Count = Field(default=8, description="No group gets narrower than this.")
     protect: tuple[Glob, ...] = Field(
         default=(), description="Patterns of group names or module paths that stay as they are."
     )
+    overrides: tuple[OverrideSection, ...] = Field(
+        default=(), description="Other ratios, widths or rounding for single groups or layers."
+    )
 
     @property
     def looks_at_images(self) -> bool:
         """Whether the criterion needs patches of `data.train`."""
         return self.criterion not in OF_WEIGHTS and self.criterion != "custom"
+
+    @property
+    def measuring(self) -> SensitivitySection | None:
+        """How sensitivity is measured, if the allocation goes by it."""
+        if self.allocation != "sensitivity":
+            return None
+        return self.sensitivity or SensitivitySection()
 
     @model_validator(mode="after")
     def _check(self) -> PruneSection:
@@ -474,6 +628,12 @@ class PruneSection(Section):
             message = (
                 f"has 'reduction', but the criterion '{self.criterion}' gives one score a unit; "
                 "leave it out"
+            )
+            raise ValueError(message)
+        if self.sensitivity is not None and self.allocation != "sensitivity":
+            message = (
+                f"has 'sensitivity', which 'allocation: {self.allocation}' does not read; take it "
+                "out, or set 'allocation: sensitivity'"
             )
             raise ValueError(message)
         return self
@@ -939,6 +1099,7 @@ class Recipe(Section):
         if looks and (self.data is None or self.data.evaluate is None):
             message = "has 'validate_every', but no 'data.evaluate' that names images to look at"
             raise ValueError(message)
+        self._check_measuring()
         if self.evaluate is not None and (self.data is None or self.data.evaluate is None):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
             raise ValueError(message)
@@ -978,6 +1139,18 @@ class Recipe(Section):
                 f"'model.scale' {scale}; take {scale * -(-crop // scale)} as 'modcrop'"
             )
             raise ValueError(message)
+
+    def _check_measuring(self) -> None:
+        """Refuse an allocation that measures on images that are not there."""
+        for stage in self.steps:
+            how = stage.filters.measuring if stage.filters else None
+            if how is not None and (self.data is None or getattr(self.data, how.data) is None):
+                other = "train" if how.data == "evaluate" else "evaluate"
+                message = (
+                    f"has 'allocation: sensitivity', which measures on 'data.{how.data}', but no "
+                    f"such images; name them, or set 'prune.sensitivity.data: {other}'"
+                )
+                raise ValueError(message)
 
 
 def _check_course(section: UnstructuredSection, train: TrainSection | None) -> None:

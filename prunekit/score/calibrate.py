@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._pytree import tree_leaves, tree_map
 
+from prunekit.data.loader import Batch
 from prunekit.data.patches import Patches
 from prunekit.errors import DataError, PlanError, brief
 
@@ -62,12 +63,12 @@ class Calibration:
 
 def _read(item: object, place: int) -> CalibrationBatch:
     match item:
+        case Batch():
+            return CalibrationBatch(item.lr, item.hr)
         case Tensor() | Mapping():
             return CalibrationBatch(item, None)
         case [inputs, (Tensor() | None) as hr] if isinstance(item, Sequence):
             return CalibrationBatch(inputs, hr)
-        case [int(), Tensor() as lr, Tensor() as hr] if isinstance(item, tuple):
-            return CalibrationBatch(lr, hr)  # `prunekit.data.loader.Batch`
     message = (
         f"batch {place} of the calibration data is a {type(item).__name__}; it should be (lr, hr), "
         "or LR alone"

@@ -42,6 +42,9 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(here, capsys):
 
     assert re.search(r"trunk +channel +16 +8 +50% ", out)
     assert re.search(r"^ *dense +\S+ +\S+", out, re.MULTILINE)
+    assert re.search(r"parameters +[\d,]+ +[\d,]+ +\d+\.\d%", out)
+    assert re.search(r"peak memory of activations +[\d.]+ MiB +[\d.]+ MiB", out)
+    assert "Target: channel_ratio 0.5 asked for, 0.5000 reached." in out
     assert "flops are twice as many" in out
     assert [path.name for path in here.iterdir()] == ["r.yaml"]
 

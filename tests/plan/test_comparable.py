@@ -80,6 +80,26 @@ def test_a_global_plan_follows_the_normalisation(graph):
     assert kept == {"none": {4: 1, 6: 6}, "mean": {4: 3, 6: 4}}
 
 
+@pytest.mark.parametrize("allocation", ["global", "isomorphic", "knapsack"])
+@pytest.mark.parametrize("normalisation", ["none", "mean", "sum", "max", "gaussian", "size"])
+def test_every_allocation_that_compares_groups_takes_every_normalisation(
+    graph, allocation, normalisation
+):
+    policy = Policy(allocation, 1, 1, normalisation=normalisation)
+    plan = make_plan(graph, named(graph, FOUR, SIX), Target("params_ratio", 0.3), policy)
+    assert plan.params[1] <= 0.7 * plan.params[0]
+
+
+def test_a_knapsack_follows_the_normalisation(graph):
+    kept = {}
+    for normalisation in ("none", "mean"):
+        policy = Policy("knapsack", 1, 1, normalisation=normalisation)
+        scores = named(graph, [1e-3] * 4, [1] * 6)
+        plan = make_plan(graph, scores, Target("channel_ratio", 0.2), policy)
+        kept[normalisation] = {group.width: len(group.kept) for group in plan.groups}
+    assert kept == {"none": {4: 2, 6: 6}, "mean": {4: 4, 6: 4}}
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_not_finite_are_refused_with_their_group(graph, value):
     scores = named(graph, [1, 2, 3, value], SIX)
