@@ -110,6 +110,7 @@ def finetune(
     """
     session = session or Session()
     patches = Patches(pairs, patch_size=options.patch_size, seed=seed, window=window)
+    _check_halves(options, pairs[0].scale)
     with ready(
         model,
         teacher,
@@ -138,6 +139,19 @@ def finetune(
     ended = f", out of time after {course.done} steps" if out_of_time else ""
     progress.finish(f"loss {curve.loss[0]:.4f} to {curve.loss[-1]:.4f}{ended}")
     return curve
+
+
+def _check_halves(options: TrainOptions, scale: int) -> None:
+    """Refuse patches that no Laplacian pyramid can be made of, before the first step."""
+    side = options.patch_size * scale
+    if options.distill is None or not options.distill.laplacian or (side % 16 == 0 and side >= 32):  # noqa: PLR2004
+        return
+    message = (
+        f"distill.laplacian halves patches of HR four times, and those of patch_size "
+        f"{options.patch_size} at scale {scale} have sides of {side} pixels; make these a multiple "
+        "of 16 from 32 on, or leave it out"
+    )
+    raise TrainError(message)
 
 
 def _begin(
