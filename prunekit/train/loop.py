@@ -119,6 +119,7 @@ def finetune(
     session = session or Session()
     _check_images(options, window)
     patches = Patches(pairs, patch_size=options.patch_size, seed=seed, window=window)
+    _check_halves(options, pairs[0].scale)
     with ready(
         model,
         teacher,
@@ -175,6 +176,19 @@ def _with_outputs(
         progress=progress,
     )
     return replace(patches, outputs=outputs)
+
+
+def _check_halves(options: TrainOptions, scale: int) -> None:
+    """Refuse patches that no Laplacian pyramid can be made of, before the first step."""
+    side = options.patch_size * scale
+    if options.distill is None or not options.distill.laplacian or (side % 16 == 0 and side >= 32):  # noqa: PLR2004
+        return
+    message = (
+        f"distill.laplacian halves patches of HR four times, and those of patch_size "
+        f"{options.patch_size} at scale {scale} have sides of {side} pixels; make these a multiple "
+        "of 16 from 32 on, or leave it out"
+    )
+    raise TrainError(message)
 
 
 def _begin(

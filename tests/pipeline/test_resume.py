@@ -28,7 +28,13 @@ stages:
 """
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4")
+
+ACCELERATE = (
+    *("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
+    *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+)
+"""As a user with GPUs does; the environment keeps it on the CPU."""
 
 
 def begun(
@@ -105,8 +111,9 @@ def test_a_run_begins_anew_where_it_is_told_to(straight, images, tmp_path):
     assert slim_of(tmp_path) == slim_of(straight)
 
 
-def test_a_run_of_several_processes_has_one_writer(straight, images, tmp_path):
-    status, said = ended(begun(tmp_path, launcher=TORCHRUN, IMAGES=str(images)))
+@pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
+def test_a_run_of_several_processes_has_one_writer(straight, images, tmp_path, launcher):
+    status, said = ended(begun(tmp_path, launcher=launcher, IMAGES=str(images)))
     assert status == 0, said
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["tiny"]
     plans = [
@@ -114,5 +121,24 @@ def test_a_run_of_several_processes_has_one_writer(straight, images, tmp_path):
     ]
     assert plans[0]["params"] == plans[1]["params"]
     assert plans[0]["fingerprint"] == plans[1]["fingerprint"]
-    log = (tmp_path / "runs" / "tiny" / "training" / "stage-3" / "steps.jsonl").read_text()
-    assert len(log.splitlines()) == 400
+    logs = [steps_of(folder, 1) for folder in (tmp_path, straight)]
+    for line, other in zip(*logs, strict=True):  # the curves are equal but for float32
+        assert line == pytest.approx(other, rel=1e-3)
+    assert len(steps_of(tmp_path, 3)) == 400
+
+
+def steps_of(folder: Path, stage: int) -> list[dict[str, float]]:
+    log = folder / "runs" / "tiny" / "training" / f"stage-{stage}" / "steps.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_a_mistake_is_told_by_every_process_with_its_number(images, tmp_path):
+    changes = {"batch_size: 4": "batch_size: 3"}
+    status, said = ended(begun(tmp_path, launcher=TORCHRUN, IMAGES=str(images), **changes))
+    assert status != 0
+    lines = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert 1 <= len(lines) <= 4  # the launcher ends those that are slower
+    for line in lines:
+        assert "a batch of 3 patches cannot be shared out evenly to 4 processes" in line
+    first = [line for line in lines if not line.startswith("error: process ")]
+    assert len(first) <= 1

@@ -157,6 +157,21 @@ def test_every_term_is_trained_on(distill):
     assert np.mean(curve.loss[-5:]) < np.mean(curve.loss[:5])
 
 
+@pytest.mark.parametrize("patch_size", [8, 9, 20])
+def test_patches_that_no_pyramid_can_be_made_of_are_refused(patch_size):
+    options = TrainOptions(steps=1, batch_size=1, patch_size=patch_size, distill=Distill(0, 1.0))
+    with pytest.raises(TrainError, match=f"scale 2 have sides of {2 * patch_size} pixels; make"):
+        finetune(
+            make_model(),
+            make_pairs(),
+            options,
+            teacher=make_model(7),
+            seed=0,
+            device=torch.device("cpu"),
+            progress=Silent(),
+        )
+
+
 def test_watching_leaves_no_hooks_behind():
     student, teacher = make_model(), make_model(7)
     trained(student, teacher, Distill(0, features=1.0), ("body.0",))
