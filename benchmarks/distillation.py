@@ -56,6 +56,7 @@ from prunekit.files import write_atomic
 from prunekit.graph import clone_model
 from prunekit.measure.environment import environment
 from prunekit.measure.evaluate import evaluate, evaluate_bicubic
+from prunekit.measure.protocol import PROTOCOLS
 from prunekit.pipeline.build import build_network
 from prunekit.progress import Silent
 from prunekit.recipe import ModelSection, load_recipe
@@ -147,7 +148,7 @@ class Bench:
     def psnr_y(self, model: nn.Module) -> dict[str, float]:
         """Mean in dB over every set."""
         found = {
-            name: evaluate(model, pairs, border=SCALE, progress=Silent()).quality.psnr_y
+            name: evaluate(model, pairs, PROTOCOLS["y"], progress=Silent()).psnr
             for name, pairs in self.held_out.items()
         }
         return {name: round(value, 4) for name, value in found.items()}
@@ -325,7 +326,7 @@ def references(bench: Bench) -> Row:
         for name, model in networks.items()
     }
     bicubic = {
-        name: round(evaluate_bicubic(pairs, border=SCALE).quality.psnr_y, 4)
+        name: round(evaluate_bicubic(pairs, PROTOCOLS["y"]).psnr, 4)
         for name, pairs in bench.held_out.items()
     }
     return {**found, "bicubic": {"psnr_y": bicubic}}

@@ -142,7 +142,7 @@ class _Shape:
             name = schema["$ref"].rsplit("/", 1)[-1]
             described = {key: value for key, value in schema.items() if key != "$ref"}
             return {**self._resolved(self._root["$defs"][name]), **described}
-        arms = [self._resolved(arm) for arm in schema.get("anyOf", ()) if arm.get("type") != "null"]
+        arms = [self._resolved(arm) for arm in _arms(schema) if arm.get("type") != "null"]
         if not arms:
             return schema
         outer = {key: value for key, value in schema.items() if key != "anyOf"}
@@ -150,8 +150,11 @@ class _Shape:
 
 
 def _arms(schema: Schema) -> list[Schema]:
-    """Return the schemas that a value can choose from; none where there is no choice."""
-    arms: list[Schema] = schema.get("anyOf", [])
+    """Return the schemas that a value can choose from; none where there is no choice.
+
+    Of a section `anyOf` says which keys have to be there.
+    """
+    arms: list[Schema] = [] if "properties" in schema else schema.get("anyOf", [])
     return arms
 
 
