@@ -52,7 +52,8 @@ class _Course:
     trainer: Trainer
     patches: Patches
     recorder: CurveRecorder
-    identity: Identity
+    identity: Identity | None
+    """Given with a folder: it takes a look at every image."""
     session: Session
     checkpoints: CheckpointFolder | None
     log: StepLog | None
@@ -121,9 +122,8 @@ def finetune(
         matches=session.matches,
     ) as trainer:
         course = _begin(trainer, patches, options, session, seed=seed, progress=progress)
-        progress.start("fine-tune", options.steps)
-        for _ in range(course.done):
-            progress.advance()
+        begun = f" from step {course.done}" if course.done else ""
+        progress.start(f"fine-tune{begun}", options.steps - course.done)
         out_of_time = _run(course, options, progress)
         trainer.check_weights()
         trainer.processes.share_buffers(trainer.inner)
@@ -165,15 +165,7 @@ def _begin(
 ) -> _Course:
     """Start from the beginning, or from the newest checkpoint."""
     folder = session.folder
-    teacher = trainer.distillation
-    identity = Identity.of(
-        options,
-        [trainer.inner] if teacher is None else [trainer.inner, teacher.teacher],
-        patches.pairs,
-        seed=seed,
-        processes=trainer.processes.count,
-        hooks=session.hooks,
-    )
+    identity = None if folder is None else _identity(trainer, patches, options, seed=seed)
     course = _Course(
         trainer=trainer,
         patches=patches,
@@ -207,6 +199,18 @@ def _begin(
     return course
 
 
+def _identity(trainer: Trainer, patches: Patches, options: TrainOptions, *, seed: int) -> Identity:
+    teacher = trainer.distillation
+    return Identity.of(
+        options,
+        [trainer.inner] if teacher is None else [trainer.inner, teacher.teacher],
+        patches.pairs,
+        seed=seed,
+        processes=trainer.processes.count,
+        hooks=trainer.hooks,
+    )
+
+
 def _go_on(course: _Course, checkpoints: CheckpointFolder, progress: Progress) -> None:
     """Take up the newest checkpoint, if there is one."""
     checkpoint, faults = checkpoints.latest()
@@ -215,6 +219,7 @@ def _go_on(course: _Course, checkpoints: CheckpointFolder, progress: Progress) -
         progress.warn(f"{fault}; {instead}")
     if checkpoint is None:
         return
+    assert course.identity is not None
     try:
         course.before = restore(checkpoint, course.trainer, course.recorder, course.identity)
     except TrainError as error:
@@ -307,6 +312,7 @@ def _validate(course: _Course, validation: Validation) -> float:
 
 
 def _commit(course: _Course, score: float | None) -> None:
+    assert course.identity is not None
     checkpoint = snapshot(
         course.trainer,
         course.recorder,

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -56,7 +57,7 @@ class Identity:
         images = 0
         for pair in pairs:
             for image in (pair.lr, pair.hr):
-                images = zlib.crc32(image.tobytes(), images)
+                images = zlib.crc32(np.ascontiguousarray(image).data, images)
         settings = {
             field.name: _plain(getattr(options, field.name))
             for field in fields(options)
