@@ -45,7 +45,7 @@ def exits(*, debug: bool) -> Iterator[None]:
 
 def print_error(message: str) -> None:
     """Print one line to stderr, whatever the message holds; it says which of several processes."""
-    rank = os.environ.get("RANK", "0")
+    rank = os.environ.get("RANK", "0") if "LOCAL_RANK" in os.environ else "0"
     who = "" if rank == "0" else f"process {rank}: "
     sys.stderr.write(f"error: {who}{one_line(message)}\n")
 

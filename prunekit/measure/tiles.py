@@ -28,6 +28,10 @@ _ALIKE = {torch.float32: 1e-4, torch.float64: 1e-4}
 _ROUGHLY = 1e-2
 """The same for other types."""
 
+_MARGINS = (0, 8, 24)
+"""What is added to the reach where parts show that it is too little: of a window that a maximum is
+taken over, the gradient shows one pixel."""
+
 _MOST_MEMORY = 4 * 2**30
 """Bytes that the gradient may take."""
 
@@ -121,7 +125,8 @@ def find_reach(model: nn.Module) -> int | None:
         middle = side // 2
         if lines[0] > 0 and lines[-1] < side - 1:
             reach = max(middle - lines[0], lines[-1] - middle)
-            return reach if _is_enough(model, reach) else None
+            tried = (reach + more for more in _MARGINS)
+            return next((each for each in tried if _is_enough(model, each)), None)
         if next_side is None or saved * (next_side / side) ** 2 > _MOST_MEMORY:
             break
     return None

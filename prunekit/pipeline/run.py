@@ -114,8 +114,11 @@ def follow(recipe: Recipe) -> None:
 
 
 def is_first_process() -> bool:
-    """Whether this process writes: the only one, or the first of those that were launched."""
-    return int(os.environ.get("RANK", "0")) == 0
+    """Whether this process writes: the only one, or the first of those that were launched.
+
+    A `RANK` without a `LOCAL_RANK` is not of torchrun or accelerate, but of some cluster.
+    """
+    return "LOCAL_RANK" not in os.environ or int(os.environ.get("RANK", "0")) == 0
 
 
 def check(recipe: Recipe) -> None:

@@ -31,7 +31,7 @@ def work_folder(folder: Path, recipe: str, *, overwrite: bool, resume: bool) -> 
 
     Raises:
         PrunekitError: it is left of a run that was not finished, and neither `overwrite` nor
-            `resume` is on; or that run had another recipe.
+            `resume` is on; or that run had another recipe; or the disk took no more.
     """
     work = work_path(folder)
     if overwrite and not resume:
@@ -44,9 +44,15 @@ def work_folder(folder: Path, recipe: str, *, overwrite: bool, resume: bool) -> 
         write_atomic(work / _RECIPE, recipe)
     try:
         yield work
-    except BaseException:
+    except BaseException as error:
         if not any(work.glob(_CHECKPOINTS)):
             remove_work(folder)
+        elif isinstance(error, OSError):  # the disk is full, or gone
+            message = (
+                f"{folder} cannot be written: {error.strerror or error}; its checkpoints are kept, "
+                "so mend that and go on with --resume (resume=True in Python)"
+            )
+            raise PrunekitError(message) from error
         raise
 
 

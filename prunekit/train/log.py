@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["StepLog"]
 
 import json
+import math
 from pathlib import Path
 
 from prunekit.files import append_durably, write_atomic
@@ -18,8 +19,12 @@ class StepLog:
         self._lines: list[str] = []
 
     def add(self, step: int, **figures: float) -> None:
-        """Note a step, counted from 1; it is on the disk after `flush`."""
-        self._lines.append(json.dumps({"step": step, **figures}) + "\n")
+        """Note a step, counted from 1; it is on the disk after `flush`.
+
+        A figure without end, such as the PSNR of images without error, is `null`.
+        """
+        told = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+        self._lines.append(json.dumps({"step": step, **told}, allow_nan=False) + "\n")
 
     def flush(self) -> None:
         """Write what was noted."""

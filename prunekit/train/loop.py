@@ -17,6 +17,7 @@ from prunekit.data.loader import Batch, Batches
 from prunekit.data.pairs import ClipPair, ImagePair
 from prunekit.data.patches import Patches, Window
 from prunekit.errors import TrainError
+from prunekit.measure.protocol import Protocol
 from prunekit.progress import Progress
 from prunekit.train.board import Board
 from prunekit.train.checkpoint import CheckpointFolder
@@ -56,7 +57,8 @@ class _Course:
     trainer: Trainer
     patches: Patches
     recorder: CurveRecorder
-    identity: Identity
+    identity: Identity | None
+    """Given with a folder: it takes a look at every image."""
     session: Session
     checkpoints: CheckpointFolder | None
     log: StepLog | None
@@ -131,9 +133,8 @@ def finetune(
     ) as trainer:
         patches = _with_outputs(patches, trainer, session, progress)
         course = _begin(trainer, patches, options, session, seed=seed, progress=progress)
-        progress.start("fine-tune", options.steps)
-        for _ in range(course.done):
-            progress.advance()
+        begun = f" from step {course.done}" if course.done else ""
+        progress.start(f"fine-tune{begun}", options.steps - course.done)
         out_of_time = _run(course, options, progress)
         trainer.check_weights()
         trainer.processes.share_buffers(trainer.inner)
@@ -203,16 +204,9 @@ def _begin(
     """Start from the beginning, or from the newest checkpoint."""
     folder = session.folder
     protocol = session.validation.protocol if session.validation else None
-    teacher = trainer.distillation
-    identity = Identity.of(
-        options,
-        [trainer.inner] if teacher is None else [trainer.inner, teacher.teacher],
-        patches.pairs,
-        seed=seed,
-        processes=trainer.processes.count,
-        protocol=protocol,
-        hooks=session.hooks,
-    )
+    identity = None
+    if folder is not None:
+        identity = _identity(trainer, patches, options, seed=seed, protocol=protocol)
     course = _Course(
         trainer=trainer,
         patches=patches,
@@ -246,6 +240,26 @@ def _begin(
     return course
 
 
+def _identity(
+    trainer: Trainer,
+    patches: Patches,
+    options: TrainOptions,
+    *,
+    seed: int,
+    protocol: Protocol | None,
+) -> Identity:
+    teacher = trainer.distillation
+    return Identity.of(
+        options,
+        [trainer.inner] if teacher is None else [trainer.inner, teacher.teacher],
+        patches.pairs,
+        seed=seed,
+        processes=trainer.processes.count,
+        protocol=protocol,
+        hooks=trainer.hooks,
+    )
+
+
 def _go_on(course: _Course, checkpoints: CheckpointFolder, progress: Progress) -> None:
     """Take up the newest checkpoint, if there is one."""
     checkpoint, faults = checkpoints.latest()
@@ -254,6 +268,7 @@ def _go_on(course: _Course, checkpoints: CheckpointFolder, progress: Progress) -
         progress.warn(f"{fault}; {instead}")
     if checkpoint is None:
         return
+    assert course.identity is not None
     try:
         course.before = restore(checkpoint, course.trainer, course.recorder, course.identity)
     except TrainError as error:
@@ -355,6 +370,7 @@ def _validate(course: _Course, validation: Validation) -> float:
 
 
 def _commit(course: _Course, score: float | None) -> None:
+    assert course.identity is not None
     checkpoint = snapshot(
         course.trainer,
         course.recorder,

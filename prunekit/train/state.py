@@ -62,7 +62,7 @@ class Identity:
         images = 0
         for pair in pairs:
             for image in (pair.lr, pair.hr):
-                images = zlib.crc32(image.tobytes(), images)
+                images = zlib.crc32(np.ascontiguousarray(image).data, images)
         settings = {
             field.name: _plain(getattr(options, field.name))
             for field in fields(options)

@@ -115,6 +115,28 @@ def test_what_stops_a_run_decides_its_status(error, status, words, monkeypatch, 
     assert "Traceback" not in line
 
 
+@pytest.mark.parametrize(
+    ("environment", "who"),
+    [
+        ({}, ""),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, ""),
+        ({"RANK": "3"}, ""),  # some cluster's, and nobody else's to write
+        ({"RANK": "3", "LOCAL_RANK": "1"}, "process 3: "),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_one_of_several_processes_writes_and_each_says_which_it_is(
+    environment, who, monkeypatch, capsys
+):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(engine, "follow" if who else "run", raising(PlanError("too much")))
+    assert main(["run", "r.yaml", "--quiet"]) == 2
+    assert capsys.readouterr().err == f"error: {who}too much\n"
+
+
 @pytest.mark.parametrize("command", [["run", "r.yaml"], ["inspect", "edsr"]])
 @pytest.mark.usefixtures("here")
 def test_debug_prints_the_traceback_and_keeps_the_status(command, monkeypatch, capsys):

@@ -134,6 +134,27 @@ def test_a_network_whose_parts_are_not_those_of_the_whole_has_no_reach(kind):
     assert find_reach(kind()) is None
 
 
+class Largest(nn.Module):
+    """Takes the maximum over a window, of which the gradient shows one pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return nn.functional.max_pool2d(self.body(x), 13, stride=1, padding=6)
+
+
+def test_a_network_that_takes_maxima_has_a_reach_that_is_enough():
+    torch.manual_seed(0)
+    net, image = Largest().eval(), torch.rand(1, 3, 61, 75)
+    reach = find_reach(net)
+    assert reach is not None
+    assert reach >= 7
+    tiled = infer_tiled(net, image, tiles(61, 75, size=20, overlap=reach))
+    assert torch.allclose(tiled, infer(net, image), atol=1e-6)
+
+
 class Eights(nn.Module):
     def forward(self, x):
         assert x.shape[2] % 8 == x.shape[3] % 8 == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ from prunekit.nets import EDSR
 from prunekit.pipeline import RunResult, check, inspect, preview, run
 from prunekit.progress import Silent
 from prunekit.recipe import ModelSection, Recipe, load_recipe
+from prunekit.train.checkpoint import CheckpointFolder
 from tests.pipeline.samples import split
 
 FILES = [
@@ -161,6 +163,30 @@ def test_a_second_run_of_the_name_leaves_the_first_one_alone(images, tmp_path, f
     result = run(recipe(images, tmp_path), progress=progress)
     assert f"is being made by process {os.getpid()} right now; wait for it" in progress.said
     assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    slim = (folder / "slim.safetensors" for folder in (result.folder, finished.folder))
+    assert len({file.read_bytes() for file in slim}) == 1
+
+
+def test_a_disk_that_is_full_keeps_the_checkpoints(images, tmp_path, finished, monkeypatch):
+    train = {"steps": 2, "batch_size": 2, "patch_size": 8, "checkpoint_every": 1}
+    made = recipe(images, tmp_path, train=train)
+    torch.manual_seed(0)
+    commit, steps = CheckpointFolder.commit, []
+
+    def full(self, checkpoint):
+        steps.append(checkpoint.step)
+        if checkpoint.step == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return commit(self, checkpoint)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CheckpointFolder, "commit", full)
+        with pytest.raises(PrunekitError, match="No space left on device; its checkpoints are kep"):
+            run(made, progress=Silent())
+    assert steps == [1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == [".tiny.work"]
+    torch.manual_seed(0)
+    result = run(made, progress=Silent(), resume=True)
     slim = (folder / "slim.safetensors" for folder in (result.folder, finished.folder))
     assert len({file.read_bytes() for file in slim}) == 1
 

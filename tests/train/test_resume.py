@@ -23,6 +23,7 @@ from prunekit.nets import EDSR
 from prunekit.progress import Silent
 from prunekit.train.checkpoint import Checkpoint, CheckpointFolder
 from prunekit.train.hooks import TrainHook
+from prunekit.train.log import StepLog
 from prunekit.train.loop import Session, finetune
 from prunekit.train.options import Distill, TrainOptions
 from prunekit.train.validate import Validation
@@ -144,6 +145,35 @@ def test_the_log_has_a_line_a_step_and_a_look(straight):
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
     assert [line["step"] for line in lines if "psnr_y" in line] == [4, 8, 12]
     assert [point.step for point in straight[1].validation] == [4, 8, 12]
+
+
+def test_the_steps_that_are_left_are_told(tmp_path):
+    told = []
+
+    class Told(Silent):
+        def start(self, stage, total=None):
+            told.append((stage, total))
+
+        def advance(self, **figures):
+            told.append(bool(figures))
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, Stops(7))
+    train(tmp_path, Told())
+    train(tmp_path, Told())
+    assert told == [
+        ("fine-tune from step 6", 6),
+        *[True] * 6,
+        ("fine-tune from step 12", 0),
+    ]
+
+
+def test_a_psnr_without_end_is_null_in_the_log(tmp_path):
+    log = StepLog(tmp_path / "steps.jsonl")
+    log.add(1, psnr_y=float("inf"))
+    log.flush()
+    assert (tmp_path / "steps.jsonl").read_text() == '{"step": 1, "psnr_y": null}\n'
+    assert log.go_on_from(1) == 0
 
 
 def test_a_finished_training_is_not_done_again(straight, tmp_path):
