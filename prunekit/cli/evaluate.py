@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunekit.cli import engine
-from prunekit.cli.exits import exits
+from prunekit.cli.exits import exits, one_line
 from prunekit.cli.models import ModelArgument, NetworkArguments, Weights, network_source
 from prunekit.cli.options import Debug, Device, Quiet
 from prunekit.cli.outputs import check_output, write_output
@@ -117,7 +117,7 @@ def _print_scores(scores: Scores) -> None:
     for heading in ("PSNR (dB)", "SSIM", "seconds"):
         table.add_column(heading, justify="right")
     for image in scores.images:
-        table.add_row(Text(image.name), *_cells(image.psnr, image.ssim, image.seconds))
+        table.add_row(Text(one_line(image.name)), *_cells(image.psnr, image.ssim, image.seconds))
     table.add_section()
     table.add_row("mean", *_cells(scores.psnr, scores.ssim, scores.seconds), style="bold")
     Console().print(table)
