@@ -13,11 +13,12 @@ _SHOWN = 48
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write aside in the same folder, fsync, rename over `path`, fsync the folder.
+    r"""Write aside in the same folder, fsync, rename over `path`, fsync the folder.
 
-    Text is written as UTF-8. Raises `OSError` with the old file intact.
+    Text is written as UTF-8, bytes of names that are none as `\udcff`. Raises `OSError` with the
+    old file intact.
     """
-    data = content.encode() if isinstance(content, str) else content
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     prefix = f".{path.name[:_SHOWN]}."
     handle, aside = tempfile.mkstemp(prefix=prefix, suffix=".aside", dir=path.parent)
     try:

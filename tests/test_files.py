@@ -19,6 +19,11 @@ def test_text_is_written_as_utf8_and_bytes_as_they_are(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_bytes_of_a_name_that_are_no_text_are_told_as_they_are(tmp_path):
+    write_atomic(tmp_path / "a", f"{os.fsdecode(b'x-')}\udcff\n")
+    assert (tmp_path / "a").read_bytes() == b"x-\\udcff\n"
+
+
 def test_a_file_is_replaced_in_one_step(tmp_path):
     file = tmp_path / "a"
     write_atomic(file, "old")

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from prunekit.cli import engine
-from prunekit.cli.exits import exits
+from prunekit.cli.exits import exits, one_line
 from prunekit.cli.models import ModelArgument, NetworkArguments, Weights, network_source
 from prunekit.cli.options import Debug, Device, Quiet
 from prunekit.cli.outputs import check_output, write_output
@@ -188,7 +188,7 @@ def _print_scores(scores: Scores) -> None:
     for heading in (f"{scores.protocol.label} (dB)", "SSIM", "seconds"):
         table.add_column(heading, justify="right")
     for row in scores.clips or scores.images:
-        table.add_row(Text(row.name), *_cells(row.psnr, row.ssim, row.seconds))
+        table.add_row(Text(one_line(row.name)), *_cells(row.psnr, row.ssim, row.seconds))
     table.add_section()
     table.add_row("mean", *_cells(scores.psnr, scores.ssim, scores.seconds), style="bold")
     Console().print(table)

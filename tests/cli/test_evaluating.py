@@ -109,6 +109,17 @@ def test_a_factory_with_a_folder_of_lr(capsys):
     assert [image["name"] for image in content["images"]] == ["baby", "bird"]
 
 
+def test_names_that_are_no_text_are_printed(here, capsys):
+    try:
+        (here / "hr" / "bird.png").rename(here / "hr" / "a\nb\udcff.png")
+    except (OSError, UnicodeError):
+        pytest.skip("the system takes no such name")
+    assert main(["evaluate", "enlargers:Repeat", "--data", "hr", "--json", "out.json", "-q"]) == 0
+    assert "a b\\udcff" in capsys.readouterr().out
+    content = json.loads((here / "out.json").read_text())
+    assert [image["name"] for image in content["images"]] == ["a\nb\udcff", "baby"]
+
+
 @pytest.mark.usefixtures("here")
 def test_the_convention_is_chosen(capsys):
     command = ["evaluate", "enlargers:Repeat", "--data", "hr", "--scale", "2", "-q"]

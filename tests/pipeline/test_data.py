@@ -18,7 +18,7 @@ from prunekit.measure.quality import psnr_rgb
 from prunekit.nets import EDSR
 from prunekit.pipeline import run
 from prunekit.progress import Silent
-from prunekit.recipe import load_recipe
+from prunekit.recipe import ReportSection, load_recipe
 
 PRUNE = {"method": "filter", "target": {"channel_ratio": 0.5}, "round_to": 1, "min_width": 1}
 TRAIN = {"steps": 2, "batch_size": 2, "patch_size": 8}
@@ -145,6 +145,21 @@ def test_what_is_skipped_is_in_report_and_log(roots):
     (note,) = [note for note in report_of(result)["notes"] if note.startswith("Left out of")]
     assert note.startswith("Left out of the training images: '1' (image ")
     assert "warning: 1 of 2 in folder" in (result.folder / "log.txt").read_text()
+
+
+def test_a_name_that_is_no_text_does_not_cost_the_report(roots):
+    broken = roots / "gt" / "\udcff.png"
+    try:
+        broken.write_bytes(b"")
+    except (OSError, UnicodeError):
+        pytest.skip("the system takes no such name")
+    names = {"names": ["0", "\udcff"], "lr_folder": None, "skip_unreadable": True}
+    made = recipe(roots, train=names)
+    made = made.model_copy(update={"report": ReportSection(formats=("html", "json", "md"))})
+    folder = run(made, progress=Silent()).folder
+    marks = {"log.txt": "\\udcff", "report.html": "\ufffd", "report.md": "\ufffd"}
+    for name, mark in marks.items():
+        assert f"gt/{mark}.png cannot" in (folder / name).read_text(encoding="utf-8"), name
 
 
 def test_what_is_too_small_for_a_patch_is_counted_and_skipped_if_asked(roots):
