@@ -11,7 +11,7 @@ Images are looked for in `$PRUNEKIT_DATA`, then in `../shared/data`. Networks ar
 * `macs`: share removed; 30 and 50 % were asked for. Criterion `l2`, widths in multiples of 8
 * `sensitivity` is measured on the middle of images of BSDS500 (train), as many and as large as
   `measured_on` says; never on Set5. `seconds` are those of the whole pruning with its proof; what
-  the first target has measured is known to the second
+  the first target has measured is known to the second. They mean little on a machine that is shared
 * `uniform` is left out where no narrower network keeps all widths in proportion
 """
 
