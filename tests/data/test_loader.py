@@ -93,7 +93,7 @@ def test_an_error_of_a_worker_is_one_sentence(patches, tmp_path, workers):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a way to kill")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's, tidying up
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's
 def test_a_worker_that_dies_is_told():
     class Deadly(Patches):
         def sample(self, step, indices):
