@@ -73,6 +73,9 @@ def called(func: OpOverload, arguments: Sequence[Any]) -> Any:
 _BOOKKEEPING = ("prim", "profiler")
 """Namespaces of operators that compute nothing, such as `prim.device`."""
 
+_FORGET_EVERY = 64
+"""How many values come between two looks for freed memory, which take as long as there is of it."""
+
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Numbers tensors and keeps the calls, but no tensor alive."""
@@ -235,12 +238,15 @@ class _Holders:
 
     def __init__(self) -> None:
         self._storages: dict[int, tuple[StorageWeakRef, dict[tuple[Any, ...], Value]]] = {}
+        self._added = 0
 
     def add(self, tensor: Tensor, value: Value) -> None:
         """Remember the memory of a value, not keeping it from being freed."""
         if not _has_memory(tensor):
             return
-        self._forget_freed()
+        self._added += 1
+        if self._added % _FORGET_EVERY == 0:
+            self._forget_freed()
         storage = tensor.untyped_storage()
         if storage._cdata not in self._storages:  # the address stays taken while this is kept
             reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
@@ -254,7 +260,7 @@ class _Holders:
         return self._storages[tensor.untyped_storage()._cdata][1].get(_place(tensor))
 
     def _forget_freed(self) -> None:
-        """Let go at once: what a reference leaves in memory keeps the heap from closing up."""
+        """Let go soon: what a reference leaves in memory keeps the heap from closing up."""
         freed = [key for key, (reference, _) in self._storages.items() if reference.expired()]  # type: ignore[no-untyped-call]
         for key in freed:
             del self._storages[key]
