@@ -4,6 +4,7 @@ __all__ = [
     "METHODS",
     "MaskHook",
     "Method",
+    "SoftFilters",
     "Wanted",
     "mask_rule",
     "masking_hook",
@@ -14,6 +15,7 @@ __all__ = [
 
 from prunekit.methods.filter import measure_filters, plan_filters
 from prunekit.methods.masking import MaskHook
+from prunekit.methods.soft import SoftFilters
 from prunekit.methods.table import METHODS, Method
 from prunekit.methods.unstructured import mask_rule, masking_hook
 from prunekit.methods.wanted import Wanted, wanted_of

@@ -53,8 +53,9 @@ def plan_filters(
         held=whole,
         costs=wanted.costs,
         sensitivity=sensitivity,
+        origin=wanted.origin,
     )
-    if not plan.tensors:
+    if not plan.tensors and not wanted.may_be_nothing:
         message = (
             f"the target removes nothing: with round_to {policy.round_to} and min_width "
             f"{policy.min_width} no group gets narrower; raise the ratio, or lower these"

@@ -19,6 +19,7 @@ from prunekit.measure.table import LatencyTable
 from prunekit.methods import Wanted, wanted_of
 from prunekit.plan import (
     Cost,
+    Origin,
     PeakMemory,
     Plan,
     Reached,
@@ -31,7 +32,7 @@ from prunekit.plan import (
     reached,
 )
 from prunekit.progress import Progress
-from prunekit.recipe import PruneSection
+from prunekit.recipe import PruneSection, Round
 from prunekit.surgery import apply
 
 _ROUNDS = 8
@@ -69,13 +70,21 @@ class Aim:
 
     def reached(self, plan: Plan, measured: float | None) -> tuple[Reached, ...]:
         """What a plan comes to, with what was measured of its latency."""
-        limits = limits_of(self.graph, self.wanted.targets, self.wanted.costs)
+        origin = self.wanted.origin
+        limits = limits_of(self.graph, self.wanted.targets, self.wanted.costs, origin)
         return tuple(
             replace(one, reached=measured)
             if measured is not None and one.target.resource == "latency"
             else one
-            for one in reached(limits, plan)
+            for one in reached(limits, plan, origin)
         )
+
+    @property
+    def origin(self) -> Origin:
+        """The network that targets are about: this one, or the one that rounds began with."""
+        if self.wanted.origin is not None:
+            return self.wanted.origin
+        return Origin(self.graph.widths, _dense_costs(self.graph, self.wanted))
 
 
 def aim_at(
@@ -85,11 +94,15 @@ def aim_at(
     inputs: Inputs,
     options: TraceOptions,
     *,
+    turn: Round | None = None,
+    origin: Origin | None = None,
     progress: Progress,
 ) -> Aim:
     """Read the targets of a section and see that they can be met, before any other work.
 
-    For a latency the network is timed, as it is and as narrow as it gets.
+    For a latency the network is timed, as it is and as narrow as it gets. If the section prunes in
+    rounds, the aim is that of one `turn`, and ratios are of the `origin` that the rounds began
+    with; the whole target must be in reach nevertheless.
 
     Raises:
         PlanError: a target is out of reach (the message says what is in reach), or means nothing.
@@ -101,15 +114,40 @@ def aim_at(
     costs: dict[Resource, Cost] = {}
     if sized is not graph:
         costs = {"macs": macs_cost(sized), "memory": PeakMemory(sized)}
-    if "latency" not in resources:
-        aim = Aim(graph, replace(wanted, costs=costs), size)
-        check_reach(graph, wanted.targets, wanted.policy, costs=costs)
-        return aim
-    image = _checked_for_timing(image)
-    costs["latency"] = _table(sized, model, image, wanted, progress)
-    reach = check_reach(graph, wanted.targets, wanted.policy, costs=costs)
-    (floor,) = (_left(r.target, r.reached) for r in reach if r.target.resource == "latency")
-    return Aim(graph, replace(wanted, costs=costs), size, image, floor)
+    timed = None
+    if "latency" in resources:
+        timed = _checked_for_timing(image)
+        costs["latency"] = _table(sized, model, timed, wanted, progress)
+    wanted = replace(_absolute(wanted, origin), costs=costs, origin=origin)
+    reach = check_reach(graph, wanted.targets, wanted.policy, costs=costs, origin=origin)
+    floor = next((_left(r.target, r.reached) for r in reach if _is_time(r.target)), 0.0)
+    if turn is not None:
+        wanted = wanted.partly(turn.share, _dense_costs(graph, wanted))
+        wanted = replace(wanted, may_be_nothing=True)  # all rounds together may not
+    return Aim(graph, wanted, size, timed, floor)
+
+
+def _is_time(target: Target) -> bool:
+    return target.resource == "latency"
+
+
+def _absolute(wanted: Wanted, origin: Origin | None) -> Wanted:
+    """Say a share of a latency in milliseconds, once the network that it is of is gone."""
+    if origin is None:
+        return wanted
+    targets = (
+        Target("latency_ms", (1 - t.amount) * origin.costs["latency"])
+        if t.kind == "latency_ratio"
+        else t
+        for t in wanted.targets
+    )
+    return replace(wanted, targets=tuple(targets))
+
+
+def _dense_costs(graph: ChannelGraph, wanted: Wanted) -> dict[Resource, float]:
+    """What the network that targets are about costs, for every target but those on channels."""
+    limits = limits_of(graph, wanted.targets, wanted.costs, wanted.origin)
+    return {limit.target.resource: limit.dense for limit in limits if not limit.is_of_channels}
 
 
 def _left(target: Target, amount: float) -> float:

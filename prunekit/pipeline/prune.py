@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from prunekit.data.image import Image, to_8_bits
 from prunekit.data.pairs import ClipPair, ImagePair, Pairs, Skipped
 from prunekit.data.patches import Window
-from prunekit.errors import DataError, MeasureError, RecipeError
+from prunekit.errors import DataError, MeasureError, PlanError, RecipeError
 from prunekit.files import write_atomic
 from prunekit.graph import (
     Attention,
@@ -33,7 +33,7 @@ from prunekit.graph.record import plain
 from prunekit.measure.cost import Cost
 from prunekit.measure.feed import Feed
 from prunekit.measure.sensitivity import Probe
-from prunekit.methods import masking_hook
+from prunekit.methods import SoftFilters, masking_hook
 from prunekit.pipeline import stages
 from prunekit.pipeline.aim import Aim, aim_at
 from prunekit.pipeline.build import example_input
@@ -42,7 +42,7 @@ from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.sparsity import measure_sparsity
 from prunekit.pipeline.store import write_result
 from prunekit.pipeline.summary import Findings, StageReached, summarise
-from prunekit.plan import Plan, Sensitivity, plan_units
+from prunekit.plan import Origin, Plan, Sensitivity, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CalibrationSection,
@@ -50,6 +50,7 @@ from prunekit.recipe import (
     PruneSection,
     Recipe,
     SensitivitySection,
+    Step,
     TrainImagesSection,
     TrainSection,
     UnstructuredSection,
@@ -359,75 +360,140 @@ class _Done:
     masks: Masks | None = None
     coming: UnstructuredSection | None = None
     """What the next training has to bring about."""
+    softly: _Softly | None = None
+    """Which units the next training has to settle, to leave at its end."""
+    origin: Origin | None = None
+    """The network that rounds began with."""
     mask_proofs: list[MaskProof] = field(default_factory=list)
     before_training: nn.Module | None = None
     """The slim network as it was when training last began."""
 
 
+@dataclass(frozen=True, eq=False)
+class _Softly:
+    """Units are about to leave at the end of a training."""
+
+    aim: Aim
+    hook: SoftFilters
+
+
 def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
     """Carry out the stages; `aim` is that of the first that removes channels.
 
-    The targets of a later one are looked at before a training that comes first.
+    The targets of a later one are looked at before a training that comes first, unless that is
+    to settle what the network becomes.
     """
     done = _Done(job.dense, masks=job.masks)
-    for number, stage in enumerate(job.recipe.steps):
-        aim = aim or _next_aim(job, done.model, number)
-        if isinstance(stage.prune, UnstructuredSection):
-            _mask(job, done, stage.prune)
-        elif stage.prune is not None:
-            assert aim is not None  # of this stage
-            _prune(job, done, stage.prune, images, aim, number=number)
+    for number, step in enumerate(job.recipe.unfolded):
+        if done.softly is None:
+            aim = aim or _next_aim(job, done.model, number, done.origin)
+        if isinstance(step.prune, UnstructuredSection):
+            _mask(job, done, step.prune)
+        elif step.prune is not None:
+            assert aim is not None  # of this step
+            _prune(job, done, step, images, aim, number=number)
             aim = None
-        elif stage.train is not None:
-            curve = _train(job, done, stage.train, images, number)
+        elif step.train is not None:
+            curve = _train(job, done, step.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
 
 
-def _next_aim(job: _Job, model: nn.Module, number: int) -> Aim | None:
-    """What the first stage from this one on that removes channels works towards, if any."""
-    sections = (stage.filters for stage in job.recipe.steps[number:])
-    section = next((section for section in sections if section is not None), None)
-    if section is None:
+def _next_aim(job: _Job, model: nn.Module, number: int, origin: Origin | None = None) -> Aim | None:
+    """What the first step from this one on that removes channels works towards, if any."""
+    step = next((step for step in job.recipe.unfolded[number:] if step.filters), None)
+    if step is None or step.filters is None:
         return None
     graph = job.graph
     if model is not job.dense:
         graph = stages.read_graph(model, job.inputs, job.options, progress=job.journal)
-    return aim_at(section, model, graph, job.inputs, job.options, progress=job.journal)
+    goes_on = step.round is not None and step.round.number > 1
+    return aim_at(
+        step.filters,
+        model,
+        graph,
+        job.inputs,
+        job.options,
+        turn=step.round,
+        origin=origin if goes_on else None,
+        progress=job.journal,
+    )
 
 
-def _prune(
-    job: _Job, done: _Done, section: PruneSection, images: _Images, aim: Aim, *, number: int
-) -> None:
+def _prune(job: _Job, done: _Done, step: Step, images: _Images, aim: Aim, *, number: int) -> None:
+    section = step.filters
+    assert section is not None
+    pruned = _pruned(job, done.model, section, images, aim, number=number)
+    if section.soft is not None:
+        hook = stages.soften(
+            aim,
+            section,
+            pruned.plan,
+            seed=job.recipe.seed,
+            criterion=job.criterion,
+            calibration=_calibration(job, section, images),
+        )
+        done.softly = _Softly(aim, hook)
+        return
+    done.origin = aim.origin
+    _take(done, aim, pruned)
+    if step.round is not None and step.round.is_last:
+        _check_removed(pruned.plan, section, aim.origin)
+
+
+def _pruned(
+    job: _Job,
+    model: nn.Module,
+    section: PruneSection,
+    images: _Images,
+    aim: Aim,
+    *,
+    number: int,
+) -> stages.Pruned:
+    """Prune, or repeat what was settled in an earlier process."""
     settled = _settled_plan(job, aim, number)
     if settled is not None and settled.is_file():
         plan = Plan.from_json(settled.read_text(encoding="utf-8"))
-        pruned = stages.rebuild(
-            done.model, plan, aim, job.inputs, options=job.options, progress=job.journal
+        return stages.rebuild(
+            model, plan, aim, job.inputs, options=job.options, progress=job.journal
         )
-    else:
-        pruned = stages.prune(
-            done.model,
-            aim.graph,
-            section,
-            job.inputs,
-            job.options,
-            seed=job.recipe.seed,
-            progress=job.journal,
-            criterion=job.criterion,
-            calibration=_calibration(job, section, images),
-            probe=_probe(job, section, images),
-            aim=aim,
-        )
+    pruned = stages.prune(
+        model,
+        aim.graph,
+        section,
+        job.inputs,
+        job.options,
+        seed=job.recipe.seed,
+        progress=job.journal,
+        criterion=job.criterion,
+        calibration=_calibration(job, section, images),
+        probe=_probe(job, section, images),
+        aim=aim,
+    )
     if settled is not None:
         settled.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(settled, pruned.plan.to_json())
+    return pruned
+
+
+def _take(done: _Done, aim: Aim, pruned: stages.Pruned) -> None:
+    """Go on with a slim network."""
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
     done.reached.append(StageReached(aim.size, pruned.reached))
     if done.masks is not None:
         done.masks = follow_plan(done.masks, pruned.plan)
+
+
+def _check_removed(plan: Plan, section: PruneSection, origin: Origin) -> None:
+    """Refuse rounds that have removed nothing together; the plan is that of the last."""
+    if plan.widths == dict(origin.widths):
+        message = (
+            f"the target removes nothing: with round_to {section.round_to} and min_width "
+            f"{section.min_width} no group gets narrower; raise the ratio, or lower these"
+        )
+        raise PlanError(message)
 
 
 def _settled_plan(job: _Job, aim: Aim, number: int) -> Path | None:
@@ -484,21 +550,37 @@ def _train(
     changed = done.plan is not None and (done.plan.tensors or done.masks is not None)
     done.before_training = done.model if changed else None
     done.model = clone_model(done.model)
-    hook = masking_hook(done.masks, done.coming)
+    masking = masking_hook(done.masks, done.coming)
+    settling = done.softly.hook if done.softly is not None else None
     curve = stages.train(
         done.model,
         clone_model(job.dense),
         section,
         images.training,
-        replace(_session(job, section, images, number), hooks=() if hook is None else (hook,)),
+        replace(
+            _session(job, section, images, number), hooks=tuple(h for h in (masking, settling) if h)
+        ),
         window=images.window,
         seed=job.recipe.seed + number,
         progress=job.journal,
     )
-    if hook is not None:
-        done.masks, done.coming = hook.masks, None
-        check_zeros(done.model, hook.masks)
+    if masking is not None:
+        done.masks, done.coming = masking.masks, None
+        check_zeros(done.model, masking.masks)
+    if done.softly is not None:
+        _leave(job, done, done.softly)
+        done.softly = None
     return curve
+
+
+def _leave(job: _Job, done: _Done, softly: _Softly) -> None:
+    """Remove the units that a training has settled on."""
+    plan = softly.hook.plan
+    assert plan is not None  # the recipe makes it train for long enough
+    pruned = stages.rebuild(
+        done.model, plan, softly.aim, job.inputs, options=job.options, progress=job.journal
+    )
+    _take(done, softly.aim, pruned)
 
 
 def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> Session:

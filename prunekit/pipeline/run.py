@@ -40,7 +40,6 @@ from prunekit.recipe import (
     ModelSection,
     Recipe,
     Stage,
-    UnstructuredSection,
     check_references,
     dump_recipe,
 )
@@ -145,7 +144,7 @@ class Preview:
 def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     """Prune as the recipe says, leave out training and evaluation, and write nothing.
 
-    Masks that would come about in training are those of the weights as they are. An allocation
+    What would be chosen in training is chosen by the weights as they are, at once. An allocation
     that goes by measurements takes them, and keeps them for the run.
     """
     check(recipe)
@@ -167,9 +166,9 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
 
 
 def _at_once(stage: Stage) -> Stage:
-    if not isinstance(stage.prune, UnstructuredSection):
-        return stage
-    section = stage.prune.model_copy(update={"gradual": None, "shrink": None})
+    assert stage.prune is not None
+    schedules = ("gradual", "shrink") if stage.filters is None else ("iterative", "soft")
+    section = stage.prune.model_copy(update=dict.fromkeys(schedules))
     return stage.model_copy(update={"prune": section})
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "prune",
     "read_graph",
     "rebuild",
+    "soften",
     "time_all",
     "train",
 ]
@@ -56,10 +57,10 @@ from prunekit.measure.latency import Latency, measure_latency
 from prunekit.measure.protocol import Protocol
 from prunekit.measure.scores import Scores
 from prunekit.measure.sensitivity import Measurements, Probe, sample
-from prunekit.methods import METHODS, Wanted, mask_rule, measure_filters
+from prunekit.methods import METHODS, SoftFilters, Wanted, mask_rule, measure_filters
 from prunekit.pipeline.aim import Aim, aim_at, confirm
 from prunekit.plan import Plan, Reached, Sensitivity
-from prunekit.progress import Progress
+from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CacheSection,
     CalibrationSection,
@@ -230,6 +231,52 @@ def rebuild(
     """Carry out a plan and prove it; `measured` is what its latency came to, if it was timed."""
     pruned = _rebuild(model, plan, inputs, options, progress)
     return replace(pruned, reached=aim.reached(pruned.plan, measured))
+
+
+def soften(
+    aim: Aim,
+    section: PruneSection,
+    rehearsed: Plan,
+    *,
+    seed: int,
+    criterion: Criterion | None = None,
+    calibration: Calibration | None = None,
+) -> SoftFilters:
+    """Take part in a training, at the end of which it is settled which units leave.
+
+    Args:
+        aim: of the network that is going to train.
+        section: says when; it has `soft`.
+        rehearsed: what `prune` would do with the network as it is. Groups that it holds stay whole.
+        seed: of chance.
+        criterion: in place of that of the section.
+        calibration: what it looks at, if it does.
+    """
+    course = section.soft
+    assert course is not None
+    criterion = criterion or CRITERIA[section.criterion]
+    held = {group.name: group.reason for group in rehearsed.groups if group.reason}
+
+    def plan_for(model: nn.Module, share: float) -> Plan:
+        return METHODS[section.method](
+            model,
+            aim.graph,
+            section,
+            seed=seed,
+            held=held,
+            criterion=criterion,
+            evidence=_gather(model, aim.graph, criterion, calibration, Silent()),
+            wanted=aim.wanted.partly(share, aim.origin.costs),
+        )
+
+    return SoftFilters(
+        plan_for,
+        aim.graph.output_axes,
+        begin=course.begin,
+        until=course.until,
+        every=course.every,
+        told=section.model_dump_json(),
+    )
 
 
 def _rebuild(

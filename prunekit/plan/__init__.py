@@ -9,6 +9,7 @@ __all__ = [
     "GroupPlan",
     "Kind",
     "Limit",
+    "Origin",
     "Override",
     "PeakMemory",
     "Plan",
@@ -42,7 +43,7 @@ from prunekit.plan.data import (
     PlanDifference,
     TensorPlan,
 )
-from prunekit.plan.limits import Limit, Reached, limits_of, reached, reached_by
+from prunekit.plan.limits import Limit, Origin, Reached, limits_of, reached, reached_by
 from prunekit.plan.make import (
     Choices,
     check_reach,

@@ -66,6 +66,10 @@ class _ClassChooser(Chooser):
         self._class_of = [kinds.index(kind) for kind in kinds]
         owners = np.array(self._class_of)[self._leaves]
         self._ranked = [self._leaves[owners == number] for number in sorted(set(self._class_of))]
+        self._left = [
+            sum(b.left for b, n in zip(bundles, self._class_of, strict=True) if n == number)
+            for number in sorted(set(self._class_of))
+        ]
         self._sizes = [[sum(rung.values()) for rung in bundle.ladder] for bundle in bundles]
         self._alike = [
             [n for n, other in enumerate(self._class_of) if other == number]
@@ -73,14 +77,17 @@ class _ClassChooser(Chooser):
         ]
 
     def _leaving(self, ratio: float) -> list[float]:
-        first = [ranked[: round(ratio * len(ranked))] for ranked in self._ranked]
+        first = [
+            ranked[: max(0, round(ratio * (len(ranked) + left)) - left)]
+            for ranked, left in zip(self._ranked, self._left, strict=True)
+        ]
         gone = np.bincount(np.concatenate(first), minlength=len(self._bundles))
         return [float(count) for count in gone]
 
     def _gone(self, number: int, rungs: Sequence[int]) -> float:
         alike = self._alike[number]
         left = sum(self._sizes[n][rungs[n]] for n in alike)
-        return 1 - left / sum(self._sizes[n][-1] for n in alike)
+        return 1 - left / sum(self._bundles[n].whole for n in alike)
 
 
 class _KnapsackChooser(Chooser):
@@ -104,7 +111,7 @@ class _KnapsackChooser(Chooser):
     def _without(self, ratio: float) -> list[int]:
         """Rungs when at least this share of the channels leaves, or all that may."""
         whole = self._all(self._tops)
-        units = sum(whole.values())
+        units = sum(whole.values()) + sum(bundle.left for bundle in self._bundles)
         narrowest = sum(self._all([0] * len(self._bundles)).values())
 
         def channels(widths: Mapping[str, int]) -> float:

@@ -7,6 +7,7 @@ __all__ = ["Bundle", "Chooser", "Scores", "Widths", "bundles_of"]
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from prunekit.plan.target import Policy
 Scores = NDArray[np.float64]
 Widths = dict[str, int]
 
+_AS_IT_IS: Mapping[str, int] = MappingProxyType({})
+
 _ATTEMPTS = 3
 """Rounds of looking for a nearer choice."""
 
@@ -36,11 +39,18 @@ class Bundle:
     groups: tuple[str, ...]
     ladder: tuple[Widths, ...]
     """Widths that the groups may have, ascending; the last are their own."""
+    left: int = 0
+    """Units that have left in earlier rounds."""
 
     @property
     def width(self) -> int:
         """Units of all groups together."""
         return sum(self.ladder[-1].values())
+
+    @property
+    def whole(self) -> int:
+        """Units that there were before any left."""
+        return self.width + self.left
 
     def nearest(self, wanted: float) -> int:
         """The rung next to a number of units; the wider of two that are equally near."""
@@ -53,27 +63,32 @@ def bundles_of(
     groups: Sequence[ChannelGroup],
     policy: Policy,
     rules: Mapping[str, GroupRule],
+    before: Mapping[str, int] = _AS_IT_IS,
 ) -> tuple[list[Bundle], Widths]:
     """The choices there are, and the widths that are laid down.
 
-    A bundle of which one group must stay whole stays whole.
+    A bundle of which one group must stay whole stays whole. `before` are the widths of groups
+    before the first of several rounds.
     """
     widths = {group.name: group.width for group in groups}
+    left = {name: before.get(name, width) - width for name, width in widths.items()}
     laid_down = [name for name in widths if rules[name].ratio is not None]
     if policy.allocation == "uniform" and not laid_down:
-        return _uniform(graph, widths, rules), {}
+        return _uniform(graph, widths, rules, left), {}
     tied = {name: names for names in graph.balances for name in names}
     found: dict[tuple[str, ...], Bundle] = {}
     for name in widths:
         names = tied.get(name, (name,))
         if names not in found and all(other in widths for other in names):
-            found[names] = Bundle(names, _ladder({n: widths[n] for n in names}, graph, rules))
+            ladder = _ladder({n: widths[n] for n in names}, graph, rules)
+            found[names] = Bundle(names, ladder, sum(left[n] for n in names))
     fixed: Widths = {}
     for names in [names for names in found if not set(laid_down).isdisjoint(names)]:
         bundle = found.pop(names)
-        fixed |= bundle.ladder[bundle.nearest(bundle.width * (1 - _ratio(names, rules)))]
+        fixed |= bundle.ladder[bundle.nearest(bundle.whole * (1 - _ratio(names, rules)))]
     if policy.allocation == "uniform":
-        return _uniform(graph, {n: w for n, w in widths.items() if n not in fixed}, rules), fixed
+        free = {n: w for n, w in widths.items() if n not in fixed}
+        return _uniform(graph, free, rules, left), fixed
     return list(found.values()), fixed
 
 
@@ -90,7 +105,9 @@ def _ratio(names: Sequence[str], rules: Mapping[str, GroupRule]) -> float:
     return ratio
 
 
-def _uniform(graph: ChannelGraph, widths: Widths, rules: Mapping[str, GroupRule]) -> list[Bundle]:
+def _uniform(
+    graph: ChannelGraph, widths: Widths, rules: Mapping[str, GroupRule], left: Mapping[str, int]
+) -> list[Bundle]:
     """All groups as one choice, in which every width keeps its proportion to the others."""
     held = {n for names in graph.balances for n in names if not widths.keys() >= set(names)}
     widths = {name: width for name, width in widths.items() if name not in held}
@@ -101,7 +118,9 @@ def _uniform(graph: ChannelGraph, widths: Widths, rules: Mapping[str, GroupRule]
         for rung in rungs
         if all(rules[n].may_have(rung[n], w) for n, w in widths.items()) and graph.allows(rung)
     ]
-    return [Bundle(tuple(widths), (*allowed, widths))] if widths else []
+    if not widths:
+        return []
+    return [Bundle(tuple(widths), (*allowed, widths), sum(left[name] for name in widths))]
 
 
 def _ladder(
@@ -193,8 +212,9 @@ class Chooser:
     def _leaving(self, ratio: float) -> list[float]:
         """How many units of every bundle leave when this share of all does."""
         if self._even:
-            return [bundle.width * ratio for bundle in self._bundles]
-        first = self._leaves[: round(ratio * len(self._leaves))]
+            return [bundle.whole * ratio - bundle.left for bundle in self._bundles]
+        whole, left = (sum(getattr(b, n) for b in self._bundles) for n in ("whole", "left"))
+        first = self._leaves[: max(0, round(ratio * whole) - left)]
         return [float(n) for n in np.bincount(first, minlength=len(self._bundles))]
 
     def _step_down(
@@ -263,7 +283,7 @@ class Chooser:
     def _gone(self, number: int, rungs: Sequence[int]) -> float:
         """Share that is gone of a bundle, or of those whose shares are kept even with it."""
         bundle = self._bundles[number]
-        return 1 - sum(bundle.ladder[rungs[number]].values()) / bundle.width
+        return 1 - sum(bundle.ladder[rungs[number]].values()) / bundle.whole
 
     def _lost(self, number: int, wide: int, narrow: int) -> float:
         """Importance of the units between two rungs of a bundle."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Limit", "Reached", "limits_of", "reached", "reached_by"]
+__all__ = ["Limit", "Origin", "Reached", "limits_of", "reached", "reached_by"]
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,16 @@ from prunekit.plan.memory import PeakMemory
 from prunekit.plan.target import Policy, Resource, Target
 
 _NO_COSTS: Mapping[Resource, Cost] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The network that pruning in rounds began with; targets are about it."""
+
+    widths: Mapping[str, int]
+    """Units of its groups."""
+    costs: Mapping[Resource, float]
+    """What it costs, for every target but those on channels."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,10 @@ class Reached:
 
 
 def limits_of(
-    graph: ChannelGraph, targets: Sequence[Target], costs: Mapping[Resource, Cost] = _NO_COSTS
+    graph: ChannelGraph,
+    targets: Sequence[Target],
+    costs: Mapping[Resource, Cost] = _NO_COSTS,
+    origin: Origin | None = None,
 ) -> tuple[Limit, ...]:
     """Turn targets into limits.
 
@@ -87,6 +100,7 @@ def limits_of(
         targets: what must hold, all at once.
         costs: functions of the widths to use in place of the graph's own, which are stated at the
             traced size; there is none of the graph for `latency`.
+        origin: the network that ratios are of, if not the traced one.
 
     Raises:
         PlanError: an amount means nothing, there is no such cost, or two targets are the same.
@@ -98,18 +112,27 @@ def limits_of(
     if len(set(kinds)) < len(kinds):
         message = f"two targets are of the same kind ({', '.join(kinds)}); keep the stricter one"
         raise PlanError(message)
-    return tuple(_limit(graph, target, costs) for target in targets)
+    return tuple(_limit(graph, target, costs, origin) for target in targets)
 
 
-def _limit(graph: ChannelGraph, target: Target, costs: Mapping[Resource, Cost]) -> Limit:
+def _limit(
+    graph: ChannelGraph,
+    target: Target,
+    costs: Mapping[Resource, Cost],
+    origin: Origin | None,
+) -> Limit:
     _check_amount(target)
     cost = costs.get(target.resource) or _own_cost(graph, target)
-    dense = cost({})
+    dense = cost({}) if origin is None else _cost_of(origin, target.resource)
     if dense <= 0:
         message = f"{target.kind}: the network has no {target.resource}, so there is none to remove"
         raise PlanError(message)
     most = (1 - target.amount) * dense if target.is_ratio else target.amount
     return Limit(target, cost, dense, most)
+
+
+def _cost_of(origin: Origin, resource: Resource) -> float:
+    return sum(origin.widths.values()) if resource == "channels" else origin.costs[resource]
 
 
 def _check_amount(target: Target) -> None:
@@ -146,10 +169,14 @@ def _own_cost(graph: ChannelGraph, target: Target) -> Cost:
             raise PlanError(message)
 
 
-def reached(limits: Sequence[Limit], plan: Plan) -> tuple[Reached, ...]:
+def reached(
+    limits: Sequence[Limit], plan: Plan, origin: Origin | None = None
+) -> tuple[Reached, ...]:
     """What a plan comes to, target by target; channels are those of groups that may shrink."""
     free = [group for group in plan.groups if not group.reason]
-    removed = 1 - sum(len(g.kept) for g in free) / max(1, sum(g.width for g in free))
+    before = {} if origin is None else origin.widths
+    whole = sum(before.get(group.name, group.width) for group in free)
+    removed = 1 - sum(len(group.kept) for group in free) / max(1, whole)
     return tuple(
         Reached(limit.target, removed)
         if limit.is_of_channels

@@ -26,7 +26,7 @@ from prunekit.plan.choose import Bundle, Scores, bundles_of
 from prunekit.plan.compare import comparable
 from prunekit.plan.costs import Cost
 from prunekit.plan.data import AttributeChange, GroupPlan, Plan, TensorPlan
-from prunekit.plan.limits import Reached, limits_of, reached_by
+from prunekit.plan.limits import Origin, Reached, limits_of, reached_by
 from prunekit.plan.overrides import rules_of
 from prunekit.plan.sensitivity import Sensitivity
 from prunekit.plan.target import Policy, Resource, Target
@@ -44,6 +44,7 @@ def make_plan(
     held: Mapping[str, str] = _NONE,
     costs: Mapping[Resource, Cost] = _NO_COSTS,
     sensitivity: Sensitivity | None = None,
+    origin: Origin | None = None,
 ) -> Plan:
     """Choose widths that meet the targets, keep the best units of every group.
 
@@ -52,15 +53,16 @@ def make_plan(
     groups at once, allow; the allocations `knapsack` and `sensitivity` look for the least loss
     within it instead. Of several targets all are met. Groups that `held` names stay whole, for the
     reason that it gives. `costs` are used in place of the graph's own, as in `limits_of`. The
-    allocation `sensitivity` goes by the curves of that name.
+    allocation `sensitivity` goes by the curves of that name. Ratios are of `origin`, if units
+    have left the network before.
 
     Raises:
         PlanError: nothing can be pruned, scores are not finite, a target is out of reach (the
             message says what is in reach), a glob matches nothing, or overrides contradict each
             other.
     """
-    choices = find_choices(graph, policy, held)
-    limits = limits_of(graph, _several(target), costs)
+    choices = find_choices(graph, policy, held, origin)
+    limits = limits_of(graph, _several(target), costs, origin)
     ranked = {name: scores[name] for name in choices.narrowest}
     ranked = comparable(graph, ranked, policy.normalisation)
     chooser = chooser_for(graph, choices.bundles, ranked, policy, sensitivity)
@@ -74,13 +76,14 @@ def check_reach(
     policy: Policy,
     *,
     costs: Mapping[Resource, Cost] = _NO_COSTS,
+    origin: Origin | None = None,
 ) -> tuple[Reached, ...]:
     """Say what each target can reach at most, before anything is scored.
 
     Raises `PlanError` as `make_plan` does.
     """
-    choices = find_choices(graph, policy)
-    limits = limits_of(graph, _several(target), costs)
+    choices = find_choices(graph, policy, origin=origin)
+    limits = limits_of(graph, _several(target), costs, origin)
     narrowest = choices.narrowest
     for limit in limits:
         limit.check(narrowest, policy)
@@ -100,8 +103,15 @@ def _several(target: Target | Sequence[Target]) -> Sequence[Target]:
     return (target,) if isinstance(target, Target) else target
 
 
-def find_choices(graph: ChannelGraph, policy: Policy, held: Mapping[str, str] = _NONE) -> Choices:
+def find_choices(
+    graph: ChannelGraph,
+    policy: Policy,
+    held: Mapping[str, str] = _NONE,
+    origin: Origin | None = None,
+) -> Choices:
     """The widths that may be chosen, and why other groups stay whole.
+
+    Ratios of overrides are of `origin`, if units have left the network before.
 
     Raises `PlanError` if there is no choice, a glob matches nothing, or overrides contradict each
     other.
@@ -114,7 +124,7 @@ def find_choices(graph: ChannelGraph, policy: Policy, held: Mapping[str, str] = 
     protected = {name: "protected" for name, rule in rules.items() if rule.protected}
     reasons = {**held, **protected}
     groups = [group for group in graph.groups if group.name not in reasons]
-    bundles, fixed = bundles_of(graph, groups, policy, rules)
+    bundles, fixed = bundles_of(graph, groups, policy, rules, origin.widths if origin else {})
     if not bundles and not fixed:
         why = "; ".join(sorted(set(reasons.values()))) or "every group follows from another"
         message = f"nothing can be pruned: no group may get narrower ({why})"

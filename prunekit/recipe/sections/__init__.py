@@ -13,17 +13,21 @@ __all__ = [
     "GradualSection",
     "HeldOutSection",
     "ImagesSection",
+    "IterativeSection",
     "LatencySection",
     "ModelSection",
     "OverrideSection",
     "PruneSection",
     "Recipe",
     "ReportSection",
+    "Round",
     "Section",
     "SensitivitySection",
     "ShrinkSection",
+    "SoftSection",
     "SparsityTarget",
     "Stage",
+    "Step",
     "Target",
     "TrainImagesSection",
     "TrainSection",
@@ -48,12 +52,13 @@ from prunekit.recipe.sections.images import (
     ModelSection,
     TrainImagesSection,
 )
-from prunekit.recipe.sections.training import DistillSection, TrainSection
-from prunekit.recipe.sections.unstructured import (
+from prunekit.recipe.sections.schedules import (
     GradualSection,
+    IterativeSection,
     ShrinkSection,
-    SparsityTarget,
-    UnstructuredSection,
+    SoftSection,
 )
+from prunekit.recipe.sections.training import DistillSection, TrainSection
+from prunekit.recipe.sections.unstructured import SparsityTarget, UnstructuredSection
 from prunekit.recipe.sections.values import Section
-from prunekit.recipe.sections.whole import Recipe, Stage
+from prunekit.recipe.sections.whole import Recipe, Round, Stage, Step

@@ -17,6 +17,7 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from prunekit.recipe.sections.schedules import IterativeSection, SoftSection
 from prunekit.recipe.sections.values import (
     Amount,
     Count,
@@ -239,6 +240,17 @@ class PruneSection(Section):
         ),
     )
     min_width: Count = Field(default=8, description="No group gets narrower than this.")
+    iterative: IterativeSection | None = Field(
+        default=None,
+        description="Reach the target in rounds, with training in between. At once if not given.",
+    )
+    soft: SoftSection | None = Field(
+        default=None,
+        description=(
+            "Reach the target while the next stage trains, after which the units leave. Excludes "
+            "`iterative`."
+        ),
+    )
     protect: tuple[Glob, ...] = Field(
         default=(), description="Patterns of group names or module paths that stay as they are."
     )
@@ -278,4 +290,23 @@ class PruneSection(Section):
                 "out, or set 'allocation: sensitivity'"
             )
             raise ValueError(message)
+        self._check_schedule()
         return self
+
+    def _check_schedule(self) -> None:
+        if self.iterative is not None and self.soft is not None:
+            message = "has 'iterative' and 'soft', which exclude each other; keep one"
+            raise ValueError(message)
+        if self.soft is not None and self.measuring is not None:
+            message = (
+                "has 'soft', which plans again and again in training, with 'allocation: "
+                "sensitivity', which measures for that; take 'iterative', or another allocation"
+            )
+            raise ValueError(message)
+        timed = {"latency_ratio", "latency_ms"} & self.target.asked.keys()
+        if self.soft is not None and timed:
+            message = (
+                f"has 'soft' with {timed.pop()}, which is met by rebuilding and timing; take "
+                "'iterative', or ask for macs_ratio"
+            )
+            raise ValueError(message)

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "GradualSection",
-    "LARGEST_BLOCK",
-    "ShrinkSection",
-    "SparsityTarget",
-    "UnstructuredSection",
-]
+__all__ = ["LARGEST_BLOCK", "SparsityTarget", "UnstructuredSection"]
 
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from prunekit.recipe.sections.schedules import GradualSection, ShrinkSection
 from prunekit.recipe.sections.values import (
-    Count,
-    Factor,
     Glob,
     Pattern,
     Ratio,
     Section,
-    Whole,
     need_one,
     one_of,
 )
@@ -70,30 +62,6 @@ class SparsityTarget(Section):
                 )
                 raise ValueError(message)
         return self
-
-
-class GradualSection(Section):
-    """Let sparsity grow by a cubic curve while the next stage trains (Zhu and Gupta, 2017)."""
-
-    begin: Whole = Field(default=0, description="Training step at which it begins to grow.")
-    until: Count = Field(description="Training step from which the masks are final.")
-    every: Count = Field(default=10, description="Steps between two choices of masks.")
-
-    @model_validator(mode="after")
-    def _check(self) -> GradualSection:
-        if self.begin >= self.until:
-            message = f"has 'begin' {self.begin}, which must be less than 'until' {self.until}"
-            raise ValueError(message)
-        return self
-
-
-class ShrinkSection(Section):
-    """Shrink the smallest weights a little after every training step (ISS-P, ICCV 2023)."""
-
-    factor: Factor = Field(
-        default=0.97, description="What the smallest weights are multiplied by after each step."
-    )
-    until: Count = Field(description="Training step at which they become zero and stay so.")
 
 
 class UnstructuredSection(Section):

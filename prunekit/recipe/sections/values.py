@@ -24,6 +24,7 @@ __all__ = [
     "Whole",
     "need_one",
     "one_of",
+    "whole_number",
 ]
 
 from pathlib import Path
@@ -40,7 +41,7 @@ from pydantic import (
 )
 
 
-def _whole(value: object) -> object:
+def whole_number(value: object) -> object:
     """Let `1e4` be a whole number; YAML 1.2 reads it as a float."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -76,14 +77,14 @@ def _path(value: object) -> object:
     return value
 
 
-Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(_whole)]
-Count = Annotated[int, Strict(), Field(ge=1), BeforeValidator(_whole)]
-Scale = Annotated[int, Strict(), Field(ge=1, le=8), BeforeValidator(_whole)]
-Multiple = Annotated[int, Strict(), Field(ge=1, le=64), BeforeValidator(_whole)]
-PatchSize = Annotated[int, Strict(), Field(ge=8), BeforeValidator(_whole)]
-FewCrops = Annotated[int, Strict(), Field(ge=0, le=64), BeforeValidator(_whole)]
-CropSize = Annotated[int, Strict(), Field(ge=16, le=1024), BeforeValidator(_whole)]
-Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(_whole)]
+Whole = Annotated[int, Strict(), Field(ge=0), BeforeValidator(whole_number)]
+Count = Annotated[int, Strict(), Field(ge=1), BeforeValidator(whole_number)]
+Scale = Annotated[int, Strict(), Field(ge=1, le=8), BeforeValidator(whole_number)]
+Multiple = Annotated[int, Strict(), Field(ge=1, le=64), BeforeValidator(whole_number)]
+PatchSize = Annotated[int, Strict(), Field(ge=8), BeforeValidator(whole_number)]
+FewCrops = Annotated[int, Strict(), Field(ge=0, le=64), BeforeValidator(whole_number)]
+CropSize = Annotated[int, Strict(), Field(ge=16, le=1024), BeforeValidator(whole_number)]
+Seed = Annotated[int, Strict(), Field(ge=0, lt=2**32), BeforeValidator(whole_number)]
 Positive = Annotated[float, Strict(), AllowInfNan(False), Field(gt=0)]
 Weight = Annotated[float, Strict(), AllowInfNan(False), Field(ge=0)]
 Share = Annotated[float, Strict(), Field(ge=0, lt=1)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["Pruning", "Recipe", "Stage"]
+__all__ = ["Pruning", "Recipe", "Round", "Stage", "Step"]
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,36 @@ class Stage(Section):
     def _check(self) -> Stage:
         need_one(self, "prune", "train")
         return self
+
+
+@dataclass(frozen=True)
+class Round:
+    """One of several in which a target is reached."""
+
+    number: int
+    """From 1."""
+    share: float
+    """Of the target, that is met after it."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the whole target is met after it."""
+        return self.share == 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is carried out at once: of one stage, or of one round of it."""
+
+    prune: PruneSection | UnstructuredSection | None = None
+    train: TrainSection | None = None
+    round: Round | None = None
+    """Given if its stage prunes in rounds."""
+
+    @property
+    def filters(self) -> PruneSection | None:
+        """What it says if it removes channels."""
+        return self.prune if isinstance(self.prune, PruneSection) else None
 
 
 class Recipe(Section):
@@ -100,6 +131,16 @@ class Recipe(Section):
         return tuple(Stage.model_validate({k: s}) for k, s in sections if s is not None)
 
     @property
+    def unfolded(self) -> tuple[Step, ...]:
+        """The steps that the stages are carried out in: one each, or several where in rounds."""
+        following = (*self.steps[1:], None)
+        return tuple(
+            step
+            for stage, after in zip(self.steps, following, strict=True)
+            for step in _unfolded(stage, after.train if after else None)
+        )
+
+    @property
     def protocol(self) -> Protocol:
         """How held-out images are compared, with the crop of `data.evaluate` where it has one."""
         stated = choose_protocol() if self.evaluate is None else self.evaluate.compared
@@ -132,7 +173,7 @@ class Recipe(Section):
             message = "evaluates, but has no 'data.evaluate' that names the images to measure on"
             raise ValueError(message)
         for stage, following in zip(self.steps, (*self.steps[1:], None), strict=True):
-            if isinstance(stage.prune, UnstructuredSection) and stage.prune.steps:
+            if stage.prune is not None:
                 _check_course(stage.prune, following.train if following else None)
         _check_patterns(self.steps)
         self._check_crop()
@@ -181,17 +222,42 @@ class Recipe(Section):
                 raise ValueError(message)
 
 
-def _check_course(section: UnstructuredSection, train: TrainSection | None) -> None:
-    """Refuse masks that would not be final when the training of the next stage ends."""
-    key = "gradual" if section.gradual else "shrink"
+def _unfolded(stage: Stage, after: TrainSection | None) -> Iterator[Step]:
+    """The steps of a stage; `after` is the training that follows, if one does."""
+    course = stage.filters.iterative if stage.filters else None
+    if course is None:
+        yield Step(stage.prune, stage.train)
+        return
+    assert after is not None  # it was checked
+    between = after.model_copy(
+        update={
+            "steps": course.steps,
+            "schedule": "constant",
+            "milestones": (),
+            "min_learning_rate": 0.0,
+            "warmup": 0,
+            "minutes": None,
+        }
+    )
+    for number, share in enumerate(course.shares(), 1):
+        yield Step(stage.prune, round=Round(number, share))
+        if number < course.rounds:
+            yield Step(train=between)
+
+
+def _check_course(section: PruneSection | UnstructuredSection, train: TrainSection | None) -> None:
+    """Refuse what happens in training without one that is long enough."""
+    key, until = _course(section)
+    if key is None:
+        return
     if train is None:
         message = f"prunes with '{key}', which happens in training, but no 'train' comes next"
-    elif section.steps > train.steps:
+    elif until > train.steps:
         message = (
-            f"prunes with '{key}' until step {section.steps}, but the training that follows has "
+            f"prunes with '{key}' until step {until}, but the training that follows has "
             f"{train.steps} steps"
         )
-    elif train.minutes is not None:
+    elif until and train.minutes is not None:
         message = (
             f"prunes with '{key}', which counts steps, in a training with 'minutes', which may end "
             "before; leave one out"
@@ -199,6 +265,15 @@ def _check_course(section: UnstructuredSection, train: TrainSection | None) -> N
     else:
         return
     raise ValueError(message)
+
+
+def _course(section: PruneSection | UnstructuredSection) -> tuple[str | None, int]:
+    """Which schedule a section has, and the step of the next training that it lasts until."""
+    for key in ("gradual", "shrink", "soft", "iterative"):
+        course = getattr(section, key, None)
+        if course is not None:
+            return key, getattr(course, "until", 0)
+    return None, 0
 
 
 def _check_patterns(stages: tuple[Stage, ...]) -> None:
