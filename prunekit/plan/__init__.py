@@ -22,6 +22,7 @@ __all__ = [
     "VectorCost",
     "check_reach",
     "find_choices",
+    "inside",
     "limits_of",
     "macs_cost",
     "make_plan",
@@ -41,6 +42,7 @@ from prunekit.plan.data import (
     Plan,
     PlanDifference,
     TensorPlan,
+    inside,
 )
 from prunekit.plan.limits import Limit, Reached, limits_of, reached, reached_by
 from prunekit.plan.make import (
