@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Border", "find_border"]
+__all__ = ["Border", "Borders"]
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -24,49 +24,60 @@ class Border:
     """Groups on the channels that pass through, those with most channels first."""
 
 
-def find_border(graph: ChannelGraph, name: str, *, elsewhere: Collection[str]) -> Border:
-    """Look at what a module reads and what of it is read, if it is called once.
+class Borders:
+    """Knows for every value of a recording where it is made and read."""
 
-    Args:
-        graph: of the network.
-        name: path of the module.
-        elsewhere: paths of modules in it that are called outside of it too.
-    """
-    recording = graph.flow.recording
-    own = [
-        number
-        for number, operator in enumerate(recording.operators)
-        if inside(operator.module, {name}) and operator.module not in elsewhere
-    ]
-    if not own:
-        return Border("computes nothing that the graph could follow")
-    span = range(own[0], own[-1] + 1)  # what it calls of others lies in between
-    read, made = _flows(graph, span)
-    before, after = recording.operators[: span.start], recording.operators[span.stop :]
-    state = {value.index: tensor for tensor, value in recording.state.items()}
-    for operator in (*before, *after):
-        for value in operator.operands:
-            if inside(state.get(value.index, ""), {name}):
-                return Border(f"holds '{state[value.index]}', which is read outside of it")
-    wanted = {value.index for operator in after for value in operator.operands}
-    wanted |= {value.index for value in recording.outputs}
-    leaving = made & wanted
-    if len(leaving) != 1:
-        return Border(f"hands on {len(leaving) or 'no'} tensors where it returns one")
-    (out,) = leaving
-    if not any(_same(graph, index, out) for index in read - state.keys()):
-        return Border("returns other channels than it is given, by the channel graph")
-    return Border(groups=_groups(graph, out))
+    def __init__(self, graph: ChannelGraph) -> None:
+        """Look through the recording of a graph once."""
+        recording = graph.flow.recording
+        self._graph = graph
+        self._modules = [operator.module for operator in recording.operators]
+        self._read = [{v.index for v in operator.operands} for operator in recording.operators]
+        self._made = [{v.index for v in operator.outputs} for operator in recording.operators]
+        self._state = {name: value.index for name, value in recording.state.items()}
+        self._readers: dict[int, list[int]] = {}
+        for number, operands in enumerate(self._read):
+            for index in operands:
+                self._readers.setdefault(index, []).append(number)
+        for value in recording.outputs:
+            self._readers.setdefault(value.index, []).append(len(self._read))
 
+    def of(self, name: str, *, elsewhere: Collection[str]) -> Border:
+        """Look at what a module reads and what of it is read, if it is called once.
 
-def _flows(graph: ChannelGraph, span: range) -> tuple[set[int], set[int]]:
-    """Values that operators read and did not make, and those that they made."""
-    read: set[int] = set()
-    made: set[int] = set()
-    for operator in graph.flow.recording.operators[span.start : span.stop]:
-        read |= {value.index for value in operator.operands} - made
-        made |= {value.index for value in operator.outputs}
-    return read, made
+        Args:
+            name: path of the module.
+            elsewhere: paths of modules in it that are called outside of it too.
+        """
+        own = [
+            number
+            for number, module in enumerate(self._modules)
+            if inside(module, {name}) and module not in elsewhere
+        ]
+        if not own:
+            return Border("computes nothing that the graph could follow")
+        span = range(own[0], own[-1] + 1)  # what it calls of others lies in between
+        for tensor, index in self._state.items():
+            readers = self._readers.get(index, ())
+            if inside(tensor, {name}) and not all(number in span for number in readers):
+                return Border(f"holds '{tensor}', which is read outside of it")
+        read, made = self._flows(span)
+        leaving = [i for i in made if self._readers.get(i, [-1])[-1] >= span.stop]
+        if len(leaving) != 1:
+            return Border(f"hands on {len(leaving) or 'no'} tensors where it returns one")
+        (out,) = leaving
+        if not any(_same(self._graph, index, out) for index in read):
+            return Border("returns other channels than it is given, by the channel graph")
+        return Border(groups=_groups(self._graph, out))
+
+    def _flows(self, span: range) -> tuple[set[int], set[int]]:
+        """Values that operators read and did not make, and those that they made."""
+        read: set[int] = set()
+        made: set[int] = set()
+        for number in span:
+            read |= self._read[number] - made
+            made |= self._made[number]
+        return read - {*self._state.values()}, made
 
 
 def _same(graph: ChannelGraph, first: int, second: int) -> bool:

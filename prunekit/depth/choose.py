@@ -73,6 +73,10 @@ def choose_blocks(
         if all(limit.cost(dict.fromkeys(gone, 0)) <= limit.most for limit in limits):
             break
         gone.append(name)
+    if not gone:
+        asked = " and ".join(f"{t.kind} {t.amount:g}" for t in targets)
+        message = f"the target removes nothing: the network meets {asked} as it is; ask for more"
+        raise PlanError(message)
     return DepthPlan(
         plan_blocks(graph, gone), tuple(gone), reached_by(limits, dict.fromkeys(gone, 0))
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from prunekit.depth.borders import find_border
+from prunekit.depth.borders import Borders
 from prunekit.depth.probe import Behaviour, watch_modules
 from prunekit.depth.rest import without_blocks
 from prunekit.errors import TraceError
@@ -69,13 +69,13 @@ def find_blocks(model: nn.Module, graph: ChannelGraph, inputs: Inputs) -> Blocks
         message = f"the graph was made of another network than this {type(model).__name__}"
         raise TraceError(message)
     seen = watch_modules(model, inputs)
-    owners = _Owners(model)
+    owners, borders = _Owners(model), Borders(graph)
     heavy = {term.module for term in graph.terms}
     found, refused = [], {}
     for name, behaviour in seen.items():
         if not behaviour.adds:
             continue
-        border = find_border(graph, name, elsewhere=behaviour.lent)
+        border = borders.of(name, elsewhere=behaviour.lent)
         why = _refusal(behaviour, heavy) or owners.sharing(name) or border.reason
         if why:
             refused[name] = why

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["Behaviour", "watch_modules"]
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from prunekit.errors import TraceError, brief
-from prunekit.graph import Inputs
+from prunekit.graph import Inputs, clone_model
 from prunekit.graph.compare import (
     GAINS,
     Edit,
     converted_copy,
-    edited_copy,
     generic,
     generic_inputs,
     run,
@@ -139,10 +139,10 @@ class _Watcher:
             return
         self._busy = True
         try:
-            zeroed = edited_copy(module, _nothing(module))
-            seen.adds = _returns_input(zeroed, given, before)
-            if seen.adds:
-                seen.trains_alike = _trains_alike(zeroed.train(), given, before)
+            with _without_parameters(module):
+                seen.adds = _returns_input(module, given, before)
+                if seen.adds:
+                    seen.trains_alike = _trains_alike(module, given, before)
         except Exception:  # noqa: BLE001 - the model's own code can fail in any way
             seen.adds = False
         finally:
@@ -155,11 +155,19 @@ def _may_add(module: nn.Module) -> bool:
     return not is_layer and next(module.parameters(), None) is not None
 
 
-def _nothing(module: nn.Module) -> Edit:
-    """An edit that zeroes parameters; a direction of weight norm needs a length, its gain none."""
+@contextmanager
+def _without_parameters(module: nn.Module) -> Iterator[None]:
+    """Let parameters be zero; a direction of weight norm needs a length, its gain needs none."""
     directions = directions_of(module)
-    parameters = {name for name, _ in module.named_parameters()} - directions.keys()
-    return lambda name, tensor: torch.zeros_like(tensor) if name in parameters else tensor
+    parameters = [p for name, p in module.named_parameters() if name not in directions]
+    kept = [parameter.detach().clone() for parameter in parameters]
+    for parameter in parameters:
+        parameter.zero_()
+    try:
+        yield
+    finally:
+        for parameter, values in zip(parameters, kept, strict=True):
+            parameter.copy_(values)
 
 
 def _returns_input(module: nn.Module, given: tuple[Any, Mapping[str, Any]], before: Tensor) -> bool:
@@ -175,8 +183,9 @@ def _returns_input(module: nn.Module, given: tuple[Any, Mapping[str, Any]], befo
 
 
 def _trains_alike(module: nn.Module, given: tuple[Any, Mapping[str, Any]], before: Tensor) -> bool:
+    """A copy of it is asked: to train changes statistics, and some merge weights in `eval`."""
     try:
-        return _returns_input(module, given, before)
+        return _returns_input(clone_model(module).train(), given, before)
     except Exception:  # noqa: BLE001 (a batch norm of one value; it does not train at this size)
         return True
 

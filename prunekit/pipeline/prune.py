@@ -37,6 +37,7 @@ from prunekit.methods import masking_hook
 from prunekit.pipeline import stages
 from prunekit.pipeline.aim import Aim, aim_at
 from prunekit.pipeline.build import example_input
+from prunekit.pipeline.depth import DepthAim, aim_at_blocks, remove_blocks
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.sparsity import measure_sparsity
@@ -46,6 +47,7 @@ from prunekit.plan import Plan, Sensitivity, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CalibrationSection,
+    DepthSection,
     HeldOutSection,
     PruneSection,
     Recipe,
@@ -192,7 +194,7 @@ def _carry_out(job: _Job) -> PruneResult:
 def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | None]:
     """Put a criterion that is given in Python into every stage that prunes."""
     if given is None:
-        if any(stage.filters and stage.filters.criterion == "custom" for stage in recipe.steps):
+        if any(stage.ranked and stage.ranked.criterion == "custom" for stage in recipe.steps):
             message = (
                 "the recipe's criterion is 'custom', so it is given beside it; pass "
                 "prunekit.prune(..., criterion=...), or name another in the recipe"
@@ -200,23 +202,23 @@ def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | 
             raise RecipeError(message)
         return recipe, None
     criterion = as_criterion(given)
-    if not any(stage.filters for stage in recipe.steps):
+    if not any(stage.ranked for stage in recipe.steps):
         message = (
-            f"criterion={criterion.name!r} is given, but no stage of the recipe removes channels; "
-            "leave it out"
+            f"criterion={criterion.name!r} is given, but no stage of the recipe removes channels "
+            "or blocks; leave it out"
         )
         raise RecipeError(message)
     name = criterion.name if criterion is CRITERIA.get(criterion.name) else "custom"
     mapping: dict[str, Any] = to_mapping(recipe)
     for stage in [mapping, *mapping.get("stages", ())]:
-        if stage.get("prune", {}).get("method") == "filter":
+        if stage.get("prune", {}).get("method") in ("filter", "depth"):
             stage["prune"]["criterion"] = name
     return load_recipe(mapping), criterion
 
 
 def _check_looked_at(recipe: Recipe, given: Criterion | None, calibration: object) -> None:
     """Refuse calibration data that nothing would look at."""
-    named = [CRITERIA[s.filters.criterion] for s in recipe.steps if s.filters and given is None]
+    named = [CRITERIA[s.ranked.criterion] for s in recipe.steps if s.ranked and given is None]
     criteria = [given] if given is not None else named
     if calibration is not None and not any(each.needs or each.takes for each in criteria):
         names = " and ".join(sorted({f"'{each.name}'" for each in criteria})) or "none"
@@ -364,8 +366,8 @@ class _Done:
     """The slim network as it was when training last began."""
 
 
-def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
-    """Carry out the stages; `aim` is that of the first that removes channels.
+def _run_stages(job: _Job, images: _Images, aim: Aim | DepthAim | None) -> _Done:
+    """Carry out the stages; `aim` is that of the first that removes channels or blocks.
 
     The targets of a later one are looked at before a training that comes first.
     """
@@ -374,8 +376,12 @@ def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
         aim = aim or _next_aim(job, done.model, number)
         if isinstance(stage.prune, UnstructuredSection):
             _mask(job, done, stage.prune)
+        elif isinstance(stage.prune, DepthSection):
+            assert isinstance(aim, DepthAim)  # of this stage
+            _remove_blocks(job, done, stage.prune, images, aim)
+            aim = None
         elif stage.prune is not None:
-            assert aim is not None  # of this stage
+            assert isinstance(aim, Aim)  # of this stage
             _prune(job, done, stage.prune, images, aim, number=number)
             aim = None
         elif stage.train is not None:
@@ -384,15 +390,17 @@ def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
     return done
 
 
-def _next_aim(job: _Job, model: nn.Module, number: int) -> Aim | None:
-    """What the first stage from this one on that removes channels works towards, if any."""
-    sections = (stage.filters for stage in job.recipe.steps[number:])
+def _next_aim(job: _Job, model: nn.Module, number: int) -> Aim | DepthAim | None:
+    """What the first stage from this one on that removes channels or blocks works towards."""
+    sections = (stage.ranked for stage in job.recipe.steps[number:])
     section = next((section for section in sections if section is not None), None)
     if section is None:
         return None
     graph = job.graph
     if model is not job.dense:
         graph = stages.read_graph(model, job.inputs, job.options, progress=job.journal)
+    if isinstance(section, DepthSection):
+        return aim_at_blocks(section, model, graph, job.inputs, job.options, progress=job.journal)
     return aim_at(section, model, graph, job.inputs, job.options, progress=job.journal)
 
 
@@ -430,6 +438,27 @@ def _prune(
         done.masks = follow_plan(done.masks, pruned.plan)
 
 
+def _remove_blocks(
+    job: _Job, done: _Done, section: DepthSection, images: _Images, aim: DepthAim
+) -> None:
+    pruned = remove_blocks(
+        done.model,
+        aim,
+        job.inputs,
+        job.options,
+        seed=job.recipe.seed,
+        progress=job.journal,
+        criterion=job.criterion,
+        calibration=_calibration(job, section, images),
+    )
+    done.model = pruned.model.eval()
+    done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
+    done.verifications.append(pruned.verification)
+    done.reached.append(StageReached(aim.size, pruned.reached))
+    if done.masks is not None:
+        done.masks = follow_plan(done.masks, pruned.plan)
+
+
 def _settled_plan(job: _Job, aim: Aim, number: int) -> Path | None:
     """Where a plan is kept that a later process would not find again, as it was measured."""
     measured = aim.latency is not None and job.work is not None
@@ -447,7 +476,9 @@ def _mask(job: _Job, done: _Done, section: UnstructuredSection) -> None:
     done.mask_proofs.append(masked.proof)
 
 
-def _calibration(job: _Job, section: PruneSection, images: _Images) -> Calibration | None:
+def _calibration(
+    job: _Job, section: PruneSection | DepthSection, images: _Images
+) -> Calibration | None:
     """What the criterion of a stage looks at, if it does."""
     if job.criterion is None and not section.looks_at_images:
         return None
@@ -481,7 +512,8 @@ def _train(
     job: _Job, done: _Done, section: TrainSection, images: _Images, number: int
 ) -> TrainingCurve:
     assert images.training is not None  # a recipe that trains says on what
-    changed = done.plan is not None and (done.plan.tensors or done.masks is not None)
+    plan = done.plan
+    changed = plan and (plan.tensors or plan.blocks or done.masks is not None)
     done.before_training = done.model if changed else None
     done.model = clone_model(done.model)
     hook = masking_hook(done.masks, done.coming)
@@ -490,7 +522,9 @@ def _train(
         clone_model(job.dense),
         section,
         images.training,
-        replace(_session(job, section, images, number), hooks=() if hook is None else (hook,)),
+        replace(
+            _session(job, done, section, images, number), hooks=() if hook is None else (hook,)
+        ),
         window=images.window,
         seed=job.recipe.seed + number,
         progress=job.journal,
@@ -501,11 +535,16 @@ def _train(
     return curve
 
 
-def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> Session:
+def _session(
+    job: _Job, done: _Done, section: TrainSection, images: _Images, number: int
+) -> Session:
     """What the training of a stage has beside network, images and settings."""
     folder = None if job.work is None else job.work / f"stage-{number}"
     distill = section.distill
-    matches = find_matches(job.graph, distill.matches) if distill and distill.features else ()
+    matches: Sequence[str] = ()
+    if distill and distill.features:
+        gone = done.plan.blocks if done.plan else ()
+        matches = find_matches(job.graph, distill.matches, without=gone)
     validation = None
     if section.validate_every is not None:
         assert images.held_out is not None  # a recipe that looks at images says at which
@@ -608,7 +647,7 @@ def _load_images(job: _Job) -> _Images:
     recipe, scale = job.recipe, _scale(job)
     data = recipe.data
     measured = {s.filters.measuring.data for s in recipe.steps if s.filters and s.filters.measuring}
-    reads = any(stage.train or _reads_images(job, stage.filters) for stage in recipe.steps)
+    reads = any(stage.train or _reads_images(job, stage.ranked) for stage in recipe.steps)
     train = data.train if data and (reads or "train" in measured) else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
     looks = looks or "evaluate" in measured or (recipe.evaluate is not None and job.evaluates)
@@ -648,14 +687,14 @@ def _largest_patch(job: _Job) -> int:
     """Side in pixels of LR of the largest patch that is cut from what is trained on."""
     trained = [stage.train.patch_size for stage in job.recipe.steps if stage.train]
     looked_at = [
-        (stage.filters.calibration or CalibrationSection()).patch_size
+        (stage.ranked.calibration or CalibrationSection()).patch_size
         for stage in job.recipe.steps
-        if stage.filters and _reads_images(job, stage.filters)
+        if stage.ranked and _reads_images(job, stage.ranked)
     ]
     return max([*trained, *looked_at, 1])  # sensitivity cuts none
 
 
-def _reads_images(job: _Job, section: PruneSection | None) -> bool:
+def _reads_images(job: _Job, section: PruneSection | DepthSection | None) -> bool:
     """Whether a stage takes calibration data from the images of the recipe."""
     if section is None or job.calibration is not None:
         return False

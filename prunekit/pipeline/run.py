@@ -150,8 +150,8 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     """
     check(recipe)
     pruning = tuple(_at_once(stage) for stage in recipe.steps if stage.prune is not None)
-    filters = [stage.filters for stage in pruning if stage.filters]
-    looks = any(section.looks_at_images or section.measuring for section in filters)
+    looks = any(stage.ranked and stage.ranked.looks_at_images for stage in pruning)
+    looks = looks or any(stage.filters and stage.filters.measuring for stage in pruning)
     structural = recipe.model_copy(
         update={
             "prune": None,

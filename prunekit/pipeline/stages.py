@@ -63,6 +63,7 @@ from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
     CalibrationSection,
+    DepthSection,
     HeldOutSection,
     ImagesSection,
     LatencySection,
@@ -286,7 +287,11 @@ def _gather(
 
 
 def calibrate(
-    section: PruneSection, pairs: EitherPairs, *, window: Window | None, seed: int
+    section: PruneSection | DepthSection,
+    pairs: EitherPairs,
+    *,
+    window: Window | None,
+    seed: int,
 ) -> Calibration:
     """Cut the patches that a criterion looks at."""
     asked = section.calibration or CalibrationSection()

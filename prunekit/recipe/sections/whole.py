@@ -11,6 +11,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from prunekit.measure.protocol import Protocol, choose_protocol
+from prunekit.recipe.sections.depth import DepthSection
 from prunekit.recipe.sections.evaluation import EvaluateSection, ReportSection
 from prunekit.recipe.sections.filters import PruneSection
 from prunekit.recipe.sections.images import DataSection, ModelSection
@@ -18,7 +19,9 @@ from prunekit.recipe.sections.training import TrainSection
 from prunekit.recipe.sections.unstructured import UnstructuredSection
 from prunekit.recipe.sections.values import FilePath, Section, Seed, need_one, one_of
 
-Pruning = Annotated[PruneSection | UnstructuredSection, Field(discriminator="method")]
+Pruning = Annotated[
+    PruneSection | DepthSection | UnstructuredSection, Field(discriminator="method")
+]
 """What a stage that prunes says; its method tells which."""
 
 
@@ -28,7 +31,7 @@ class Stage(Section):
     model_config = one_of("prune", "train")
 
     prune: Pruning | None = Field(
-        default=None, description="Remove channels, or set weights to zero."
+        default=None, description="Remove channels or blocks, or set weights to zero."
     )
     train: TrainSection | None = Field(default=None, description="Fine-tune on `data.train`.")
 
@@ -36,6 +39,16 @@ class Stage(Section):
     def filters(self) -> PruneSection | None:
         """What it says if it removes channels."""
         return self.prune if isinstance(self.prune, PruneSection) else None
+
+    @property
+    def depth(self) -> DepthSection | None:
+        """What it says if it removes blocks."""
+        return self.prune if isinstance(self.prune, DepthSection) else None
+
+    @property
+    def ranked(self) -> PruneSection | DepthSection | None:
+        """What it says if it removes what a criterion ranks last."""
+        return self.filters or self.depth
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -76,7 +89,8 @@ class Recipe(Section):
     )
     data: DataSection | None = Field(default=None, description="Images to train and evaluate on.")
     prune: Pruning | None = Field(
-        default=None, description="Remove channels, or set weights to zero, before `train`."
+        default=None,
+        description="Remove channels or blocks, or set weights to zero, before `train`.",
     )
     train: TrainSection | None = Field(
         default=None, description="Fine-tune on `data.train`, after `prune`."
