@@ -77,8 +77,9 @@ def choose_blocks(
         asked = " and ".join(f"{t.kind} {t.amount:g}" for t in targets)
         message = f"the target removes nothing: the network meets {asked} as it is; ask for more"
         raise PlanError(message)
+    named = [part.name for part in parts if part.name in gone]
     return DepthPlan(
-        plan_blocks(graph, gone), tuple(gone), reached_by(limits, dict.fromkeys(gone, 0))
+        plan_blocks(graph, named), tuple(gone), reached_by(limits, dict.fromkeys(gone, 0))
     )
 
 

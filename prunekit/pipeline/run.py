@@ -8,6 +8,7 @@ __all__ = [
     "check",
     "follow",
     "inspect",
+    "inspect_blocks",
     "is_first_process",
     "preview",
     "run",
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prunekit.depth import Blocks, find_blocks
 from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
 from prunekit.graph import ChannelGraph, own_randomness, trace
@@ -183,6 +185,14 @@ def inspect(section: ModelSection) -> ChannelGraph:
     """Trace the network of a `model` section."""
     model = build_network(section)
     return trace(model, example_input(section.input_shape, model))
+
+
+def inspect_blocks(section: ModelSection) -> tuple[ChannelGraph, Blocks]:
+    """Trace the network of a `model` section, and run it to find the blocks that may leave."""
+    model = build_network(section)
+    image = example_input(section.input_shape, model)
+    graph = trace(model, image)
+    return graph, find_blocks(model, graph, image)
 
 
 def _build(recipe: Recipe, progress: Progress) -> nn.Module:
