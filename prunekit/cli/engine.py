@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 __all__ = [
+    "checkpoint_blocks",
     "evaluate",
     "follow",
     "is_first_process",
     "is_slim",
+    "model_blocks",
     "network_json",
     "network_page",
     "network_source",
@@ -43,6 +45,7 @@ from prunekit.recipe import ModelSection, Recipe
 if TYPE_CHECKING:
     from torch import nn
 
+    from prunekit.depth import Blocks
     from prunekit.graph import ChannelGraph
     from prunekit.measure.feed import Feed
     from prunekit.measure.protocol import Protocol
@@ -196,18 +199,36 @@ def trace_checkpoint(path: Path, input_shape: tuple[int, ...] | None) -> Channel
     return inspect_checkpoint(path, input_shape)
 
 
-def network_tree(name: str, graph: ChannelGraph, *, everything: bool, ascii_only: bool) -> Tree:
+def model_blocks(model: ModelSection) -> tuple[ChannelGraph, Blocks]:
+    """Build a network, trace it, and find its blocks."""
+    from prunekit import pipeline
+
+    return pipeline.inspect_blocks(model)
+
+
+def checkpoint_blocks(
+    path: Path, input_shape: tuple[int, ...] | None
+) -> tuple[ChannelGraph, Blocks]:
+    """Build the network of a checkpoint, trace it, and find its blocks."""
+    from prunekit.pipeline.checkpoint import inspect_checkpoint_blocks
+
+    return inspect_checkpoint_blocks(path, input_shape)
+
+
+def network_tree(
+    name: str, graph: ChannelGraph, blocks: Blocks | None, *, everything: bool, ascii_only: bool
+) -> Tree:
     """Return the tree of a traced network."""
     from prunekit.report.network import to_network_tree
 
-    return to_network_tree(name, graph, everything=everything, ascii_only=ascii_only)
+    return to_network_tree(name, graph, blocks, everything=everything, ascii_only=ascii_only)
 
 
-def network_json(name: str, graph: ChannelGraph) -> str:
+def network_json(name: str, graph: ChannelGraph, blocks: Blocks | None) -> str:
     """Return everything that is known of a traced network."""
     from prunekit.report.network import to_network_json
 
-    return to_network_json(name, graph)
+    return to_network_json(name, graph, blocks)
 
 
 def network_page(name: str, graph: ChannelGraph) -> str:

@@ -27,7 +27,11 @@ from prunekit.recipe import check_model, load_model_section
 from prunekit.recipe.nodes import Place
 
 if TYPE_CHECKING:
+    from prunekit.depth import Blocks
     from prunekit.graph import ChannelGraph
+
+    _Tracer = Callable[[], tuple[ChannelGraph, Blocks | None]]
+    """Does the work."""
 
 _SIZES = (4, 5)  # batch, channels, height, width; of a clip frames after the batch
 
@@ -67,27 +71,31 @@ def inspect(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Draw the network as one HTML page."),
     ] = None,
+    with_blocks: Annotated[
+        bool,
+        typer.Option("--blocks", help="List the blocks that can be removed; this runs MODEL."),
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Show which channels of MODEL leave together, what they cost, and what must stay and why."""
     with exits(debug=debug):
-        trace = _tracer(model, _shape(input_shape), arguments or [])
+        trace = _tracer(model, _shape(input_shape), arguments or [], with_blocks=with_blocks)
         if page is not None:
             check_page(page, option="--html", inputs=[Path(model)])
-        graph = _traced(trace, quiet=as_json)
+        graph, blocks = _traced(trace, quiet=as_json)
         if page is not None:
             write_output(page, engine.network_page(model, graph), option="--html")
         if as_json:
-            typer.echo(engine.network_json(model, graph))
+            typer.echo(engine.network_json(model, graph, blocks))
         else:
-            _print_tree(model, graph, everything=everything)
+            _print_tree(model, graph, blocks, everything=everything)
             if page is not None:
                 typer.echo(f"page: {page}")
 
 
 def _tracer(
-    model: str, shape: tuple[int, ...] | None, arguments: list[str]
-) -> Callable[[], ChannelGraph]:
+    model: str, shape: tuple[int, ...] | None, arguments: list[str], *, with_blocks: bool
+) -> _Tracer:
     """Check everything that can be checked before any work, and return what does the work."""
     path = Path(model)
     if is_path(model):
@@ -98,22 +106,26 @@ def _tracer(
                 "them; leave it out"
             )
             raise RecipeError(message)
-        return partial(engine.trace_checkpoint, path, shape)
+        if with_blocks:
+            return partial(engine.checkpoint_blocks, path, shape)
+        return lambda: (engine.trace_checkpoint(path, shape), None)
     values: dict[str, object] = {"factory" if ":" in model else "network": model}
     if shape is not None:
         values["input_shape"] = list(shape)
     section = load_model_section(values, source=SOURCE, arguments=arguments)
     check_model(section, where=lambda *_: Place(SOURCE))
-    return partial(engine.trace_model, section)
+    if with_blocks:
+        return partial(engine.model_blocks, section)
+    return lambda: (engine.trace_model(section), None)
 
 
-def _traced(trace: Callable[[], ChannelGraph], *, quiet: bool) -> ChannelGraph:
+def _traced(trace: _Tracer, *, quiet: bool) -> tuple[ChannelGraph, Blocks | None]:
     with open_progress(quiet=quiet) as progress:
         progress.start("trace")
         with redirect_stdout(sys.stderr):  # what the network's own code prints
-            graph = trace()
+            graph, blocks = trace()
         progress.finish(f"{graph.operators} operators")
-    return graph
+    return graph, blocks
 
 
 def _shape(text: str | None) -> tuple[int, ...] | None:
@@ -132,10 +144,14 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
     return shape
 
 
-def _print_tree(model: str, graph: ChannelGraph, *, everything: bool) -> None:
+def _print_tree(
+    model: str, graph: ChannelGraph, blocks: Blocks | None, *, everything: bool
+) -> None:
     """Print for the width of the terminal; where there is none, one line stays one line."""
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console = Console(width=_WIDE)
     plain = console.options.ascii_only
-    console.print(engine.network_tree(model, graph, everything=everything, ascii_only=plain))
+    console.print(
+        engine.network_tree(model, graph, blocks, everything=everything, ascii_only=plain)
+    )

@@ -97,11 +97,23 @@ def _print_preview(seen: Preview) -> None:
             f"{1 - row.width_after / row.width_before:.0%}",
             f"{row.params_share:.1%}",
         )
+    if seen.report.blocks:
+        Console().print(_blocks(seen.report))
     Console().print(table)
     if seen.report.sparsity:
         Console().print(_zeros(seen.report.sparsity))
     Console().print(_predictions(seen))
     _print_report(seen.report)
+
+
+def _blocks(report: Report) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title="Blocks that would be removed")
+    table.add_column("block", overflow="fold")
+    for heading in ("parameters", "of parameters"):
+        table.add_column(heading, justify="right")
+    for row in report.blocks:
+        table.add_row(Text(row.name), f"{row.params:,}", f"{row.params_share:.1%}")
+    return table
 
 
 def _predictions(seen: Preview) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Aim", "aim_at", "confirm"]
+__all__ = ["Aim", "aim_at", "confirm", "graph_at"]
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -110,7 +110,7 @@ def aim_at(
     """
     wanted, size = wanted_of(section), section.target.output_size
     resources = {target.resource for target in wanted.targets}
-    sized, image = (graph, inputs) if size is None else _at(size, model, graph, options)
+    sized, image = (graph, inputs) if size is None else graph_at(size, model, graph, options)
     costs: dict[Resource, Cost] = {}
     if sized is not graph:
         costs = {"macs": macs_cost(sized), "memory": PeakMemory(sized)}
@@ -155,10 +155,13 @@ def _left(target: Target, amount: float) -> float:
     return 1 - amount if target.is_ratio else amount
 
 
-def _at(
+def graph_at(
     size: tuple[int, int], model: nn.Module, graph: ChannelGraph, options: TraceOptions
 ) -> tuple[ChannelGraph, Tensor]:
-    """Trace at an output size."""
+    """Trace at an output size; the graph, and the input.
+
+    Raises `PlanError` or `RecipeError` for a network that does not take it.
+    """
     shape = graph.input_shapes[0]
     if graph.scale is None or len(graph.input_shapes) != 1 or len(shape) != len("NCHW"):
         message = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Checkpoint", "inspect_checkpoint", "load_checkpoint"]
+__all__ = ["Checkpoint", "inspect_checkpoint", "inspect_checkpoint_blocks", "load_checkpoint"]
 
 import importlib
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from prunekit.depth import Blocks, find_blocks
 from prunekit.errors import FileFormatError, brief
 from prunekit.graph import ChannelGraph, trace
 from prunekit.pipeline.build import example_input, read_state
@@ -72,10 +73,25 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 def inspect_checkpoint(path: Path, input_shape: tuple[int, ...] | None) -> ChannelGraph:
     """Trace the network of a checkpoint, at the size that fits it unless one is given."""
+    return trace(*_called(path, input_shape))
+
+
+def inspect_checkpoint_blocks(
+    path: Path, input_shape: tuple[int, ...] | None
+) -> tuple[ChannelGraph, Blocks]:
+    """Trace the network of a checkpoint, and run it to find the blocks that may leave."""
+    model, inputs = _called(path, input_shape)
+    graph = trace(model, inputs)
+    return graph, find_blocks(model, graph, inputs)
+
+
+def _called(
+    path: Path, input_shape: tuple[int, ...] | None
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The network of a checkpoint, and what it takes."""
     checkpoint = load_checkpoint(path)
     image = example_input(input_shape or checkpoint.input_shape, checkpoint.model)
-    inputs: tuple[Tensor, ...] = (image, image[:, :1]) if checkpoint.masked else (image,)
-    return trace(checkpoint.model, inputs)
+    return checkpoint.model, (image, image[:, :1]) if checkpoint.masked else (image,)
 
 
 def _import_spandrel(path: Path) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = ["Prediction", "predict"]
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 from prunekit.errors import TraceError
 from prunekit.graph import ChannelGraph, trace
@@ -45,17 +46,19 @@ def predict(
     pixels, else, for a network that takes no such image, for the traced one.
     """
     graph = _sized_graph(dense, recipe)
+    slim = graph if not result.plan.blocks else trace(result.model, _input(result.model, graph))
     widths = {name: w for name, w in result.plan.widths.items() if name in graph.widths}
+    widths = widths if slim is graph else {}
     height, width = graph.output_shapes[0][-2:] if graph.scale else graph.input_shapes[0][-2:]
     at = f"{width}x{height} output pixels" if graph.scale else "the traced input"
-    costs: tuple[tuple[str, Cost, float, str, str], ...] = (
-        ("parameters", params_cost(graph), 1, "", ""),
-        ("MACs", macs_cost(graph), 1, "", at),
-        ("peak memory of activations", PeakMemory(graph), 2**20, "MiB", f"{at}, float32"),
+    costs: tuple[tuple[str, Callable[[ChannelGraph], Cost], float, str, str], ...] = (
+        ("parameters", params_cost, 1, "", ""),
+        ("MACs", macs_cost, 1, "", at),
+        ("peak memory of activations", PeakMemory, 2**20, "MiB", f"{at}, float32"),
     )
     rows = [
-        Prediction(name, cost({}) / scale, cost(widths) / scale, unit, condition)
-        for name, cost, scale, unit, condition in costs
+        Prediction(name, of(graph)({}) / size, of(slim)(widths) / size, unit, condition)
+        for name, of, size, unit, condition in costs
     ]
     if _wants_times(recipe) and graph.scale is not None:
         rows.append(_timed(dense, result.model, graph, at, progress))
@@ -77,8 +80,13 @@ def _sized_graph(dense: nn.Module, recipe: Recipe) -> ChannelGraph:
     return sized if sized.widths == graph.widths else graph
 
 
+def _input(model: nn.Module, graph: ChannelGraph) -> Tensor:
+    (shape, *_) = graph.input_shapes
+    return example_input(shape, model)
+
+
 def _size(recipe: Recipe) -> tuple[int, int]:
-    stated = [stage.filters.target.output_size for stage in recipe.steps if stage.filters]
+    stated = [stage.ranked.target.output_size for stage in recipe.steps if stage.ranked]
     latency = recipe.evaluate.latency if recipe.evaluate else None
     sizes = [*stated, latency.output_size if latency else None, _OUTPUT_SIZE]
     return next(size for size in sizes if size is not None)

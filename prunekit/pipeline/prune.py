@@ -37,6 +37,7 @@ from prunekit.methods import SoftFilters, masking_hook
 from prunekit.pipeline import stages
 from prunekit.pipeline.aim import Aim, aim_at
 from prunekit.pipeline.build import example_input
+from prunekit.pipeline.depth import DepthAim, aim_at_blocks, remove_blocks
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.journal import Journal
 from prunekit.pipeline.sparsity import measure_sparsity
@@ -46,6 +47,7 @@ from prunekit.plan import Origin, Plan, Sensitivity, plan_units
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CalibrationSection,
+    DepthSection,
     HeldOutSection,
     PruneSection,
     Recipe,
@@ -193,7 +195,7 @@ def _carry_out(job: _Job) -> PruneResult:
 def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | None]:
     """Put a criterion that is given in Python into every stage that prunes."""
     if given is None:
-        if any(stage.filters and stage.filters.criterion == "custom" for stage in recipe.steps):
+        if any(stage.ranked and stage.ranked.criterion == "custom" for stage in recipe.steps):
             message = (
                 "the recipe's criterion is 'custom', so it is given beside it; pass "
                 "prunekit.prune(..., criterion=...), or name another in the recipe"
@@ -201,23 +203,23 @@ def _with_criterion(recipe: Recipe, given: object) -> tuple[Recipe, Criterion | 
             raise RecipeError(message)
         return recipe, None
     criterion = as_criterion(given)
-    if not any(stage.filters for stage in recipe.steps):
+    if not any(stage.ranked for stage in recipe.steps):
         message = (
-            f"criterion={criterion.name!r} is given, but no stage of the recipe removes channels; "
-            "leave it out"
+            f"criterion={criterion.name!r} is given, but no stage of the recipe removes channels "
+            "or blocks; leave it out"
         )
         raise RecipeError(message)
     name = criterion.name if criterion is CRITERIA.get(criterion.name) else "custom"
     mapping: dict[str, Any] = to_mapping(recipe)
     for stage in [mapping, *mapping.get("stages", ())]:
-        if stage.get("prune", {}).get("method") == "filter":
+        if stage.get("prune", {}).get("method") in ("filter", "depth"):
             stage["prune"]["criterion"] = name
     return load_recipe(mapping), criterion
 
 
 def _check_looked_at(recipe: Recipe, given: Criterion | None, calibration: object) -> None:
     """Refuse calibration data that nothing would look at."""
-    named = [CRITERIA[s.filters.criterion] for s in recipe.steps if s.filters and given is None]
+    named = [CRITERIA[s.ranked.criterion] for s in recipe.steps if s.ranked and given is None]
     criteria = [given] if given is not None else named
     if calibration is not None and not any(each.needs or each.takes for each in criteria):
         names = " and ".join(sorted({f"'{each.name}'" for each in criteria})) or "none"
@@ -377,8 +379,8 @@ class _Softly:
     hook: SoftFilters
 
 
-def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
-    """Carry out the stages; `aim` is that of the first that removes channels.
+def _run_stages(job: _Job, images: _Images, aim: Aim | DepthAim | None) -> _Done:
+    """Carry out the stages; `aim` is that of the first that removes channels or blocks.
 
     The targets of a later one are looked at before a training that comes first, unless that is
     to settle what the network becomes.
@@ -389,8 +391,12 @@ def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
             aim = aim or _next_aim(job, done.model, number, done.origin)
         if isinstance(step.prune, UnstructuredSection):
             _mask(job, done, step.prune)
+        elif isinstance(step.prune, DepthSection):
+            assert isinstance(aim, DepthAim)  # of this step
+            _remove_blocks(job, done, step.prune, images, aim)
+            aim = None
         elif step.prune is not None:
-            assert aim is not None  # of this step
+            assert isinstance(aim, Aim)  # of this step
             _prune(job, done, step, images, aim, number=number)
             aim = None
         elif step.train is not None:
@@ -399,17 +405,22 @@ def _run_stages(job: _Job, images: _Images, aim: Aim | None) -> _Done:
     return done
 
 
-def _next_aim(job: _Job, model: nn.Module, number: int, origin: Origin | None = None) -> Aim | None:
-    """What the first step from this one on that removes channels works towards, if any."""
-    step = next((step for step in job.recipe.unfolded[number:] if step.filters), None)
-    if step is None or step.filters is None:
+def _next_aim(
+    job: _Job, model: nn.Module, number: int, origin: Origin | None = None
+) -> Aim | DepthAim | None:
+    """What the first step from this one on that removes channels or blocks works towards."""
+    step = next((step for step in job.recipe.unfolded[number:] if step.ranked), None)
+    section = step.ranked if step else None
+    if step is None or section is None:
         return None
     graph = job.graph
     if model is not job.dense:
         graph = stages.read_graph(model, job.inputs, job.options, progress=job.journal)
+    if isinstance(section, DepthSection):
+        return aim_at_blocks(section, model, graph, job.inputs, job.options, progress=job.journal)
     goes_on = step.round is not None and step.round.number > 1
     return aim_at(
-        step.filters,
+        section,
         model,
         graph,
         job.inputs,
@@ -436,7 +447,7 @@ def _prune(job: _Job, done: _Done, step: Step, images: _Images, aim: Aim, *, num
         done.softly = _Softly(aim, hook)
         return
     done.origin = aim.origin
-    _take(done, aim, pruned)
+    _take(done, aim.size, pruned)
     if step.round is not None and step.round.is_last:
         _check_removed(pruned.plan, section, aim.origin)
 
@@ -476,12 +487,12 @@ def _pruned(
     return pruned
 
 
-def _take(done: _Done, aim: Aim, pruned: stages.Pruned) -> None:
+def _take(done: _Done, size: tuple[int, int] | None, pruned: stages.Pruned) -> None:
     """Go on with a slim network."""
     done.model = pruned.model.eval()
     done.plan = done.plan.then(pruned.plan) if done.plan else pruned.plan
     done.verifications.append(pruned.verification)
-    done.reached.append(StageReached(aim.size, pruned.reached))
+    done.reached.append(StageReached(size, pruned.reached))
     if done.masks is not None:
         done.masks = follow_plan(done.masks, pruned.plan)
 
@@ -494,6 +505,22 @@ def _check_removed(plan: Plan, section: PruneSection, origin: Origin) -> None:
             f"{section.min_width} no group gets narrower; raise the ratio, or lower these"
         )
         raise PlanError(message)
+
+
+def _remove_blocks(
+    job: _Job, done: _Done, section: DepthSection, images: _Images, aim: DepthAim
+) -> None:
+    pruned = remove_blocks(
+        done.model,
+        aim,
+        job.inputs,
+        job.options,
+        seed=job.recipe.seed,
+        progress=job.journal,
+        criterion=job.criterion,
+        calibration=_calibration(job, section, images),
+    )
+    _take(done, aim.size, pruned)
 
 
 def _settled_plan(job: _Job, aim: Aim, number: int) -> Path | None:
@@ -513,7 +540,9 @@ def _mask(job: _Job, done: _Done, section: UnstructuredSection) -> None:
     done.mask_proofs.append(masked.proof)
 
 
-def _calibration(job: _Job, section: PruneSection, images: _Images) -> Calibration | None:
+def _calibration(
+    job: _Job, section: PruneSection | DepthSection, images: _Images
+) -> Calibration | None:
     """What the criterion of a stage looks at, if it does."""
     if job.criterion is None and not section.looks_at_images:
         return None
@@ -547,7 +576,8 @@ def _train(
     job: _Job, done: _Done, section: TrainSection, images: _Images, number: int
 ) -> TrainingCurve:
     assert images.training is not None  # a recipe that trains says on what
-    changed = done.plan is not None and (done.plan.tensors or done.masks is not None)
+    plan = done.plan
+    changed = plan and (plan.tensors or plan.blocks or done.masks is not None)
     done.before_training = done.model if changed else None
     done.model = clone_model(done.model)
     masking = masking_hook(done.masks, done.coming)
@@ -558,7 +588,8 @@ def _train(
         section,
         images.training,
         replace(
-            _session(job, section, images, number), hooks=tuple(h for h in (masking, settling) if h)
+            _session(job, done, section, images, number),
+            hooks=tuple(h for h in (masking, settling) if h),
         ),
         window=images.window,
         seed=job.recipe.seed + number,
@@ -580,14 +611,19 @@ def _leave(job: _Job, done: _Done, softly: _Softly) -> None:
     pruned = stages.rebuild(
         done.model, plan, softly.aim, job.inputs, options=job.options, progress=job.journal
     )
-    _take(done, softly.aim, pruned)
+    _take(done, softly.aim.size, pruned)
 
 
-def _session(job: _Job, section: TrainSection, images: _Images, number: int) -> Session:
+def _session(
+    job: _Job, done: _Done, section: TrainSection, images: _Images, number: int
+) -> Session:
     """What the training of a stage has beside network, images and settings."""
     folder = None if job.work is None else job.work / f"stage-{number}"
     distill = section.distill
-    matches = find_matches(job.graph, distill.matches) if distill and distill.features else ()
+    matches: Sequence[str] = ()
+    if distill and distill.features:
+        gone = done.plan.blocks if done.plan else ()
+        matches = find_matches(job.graph, distill.matches, without=gone)
     validation = None
     if section.validate_every is not None:
         assert images.held_out is not None  # a recipe that looks at images says at which
@@ -690,7 +726,7 @@ def _load_images(job: _Job) -> _Images:
     recipe, scale = job.recipe, _scale(job)
     data = recipe.data
     measured = {s.filters.measuring.data for s in recipe.steps if s.filters and s.filters.measuring}
-    reads = any(stage.train or _reads_images(job, stage.filters) for stage in recipe.steps)
+    reads = any(stage.train or _reads_images(job, stage.ranked) for stage in recipe.steps)
     train = data.train if data and (reads or "train" in measured) else None
     looks = any(stage.train and stage.train.validate_every for stage in recipe.steps)
     looks = looks or "evaluate" in measured or (recipe.evaluate is not None and job.evaluates)
@@ -730,14 +766,14 @@ def _largest_patch(job: _Job) -> int:
     """Side in pixels of LR of the largest patch that is cut from what is trained on."""
     trained = [stage.train.patch_size for stage in job.recipe.steps if stage.train]
     looked_at = [
-        (stage.filters.calibration or CalibrationSection()).patch_size
+        (stage.ranked.calibration or CalibrationSection()).patch_size
         for stage in job.recipe.steps
-        if stage.filters and _reads_images(job, stage.filters)
+        if stage.ranked and _reads_images(job, stage.ranked)
     ]
     return max([*trained, *looked_at, 1])  # sensitivity cuts none
 
 
-def _reads_images(job: _Job, section: PruneSection | None) -> bool:
+def _reads_images(job: _Job, section: PruneSection | DepthSection | None) -> bool:
     """Whether a stage takes calibration data from the images of the recipe."""
     if section is None or job.calibration is not None:
         return False

@@ -8,6 +8,7 @@ __all__ = [
     "check",
     "follow",
     "inspect",
+    "inspect_blocks",
     "is_first_process",
     "preview",
     "run",
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from prunekit.depth import Blocks, find_blocks
 from prunekit.errors import RecipeError
 from prunekit.files import write_atomic
 from prunekit.graph import ChannelGraph, own_randomness, trace
@@ -149,8 +151,8 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
     """
     check(recipe)
     pruning = tuple(_at_once(stage) for stage in recipe.steps if stage.prune is not None)
-    filters = [stage.filters for stage in pruning if stage.filters]
-    looks = any(section.looks_at_images or section.measuring for section in filters)
+    looks = any(stage.ranked and stage.ranked.looks_at_images for stage in pruning)
+    looks = looks or any(stage.filters and stage.filters.measuring for stage in pruning)
     structural = recipe.model_copy(
         update={
             "prune": None,
@@ -167,7 +169,7 @@ def preview(recipe: Recipe, *, progress: Progress) -> Preview:
 
 def _at_once(stage: Stage) -> Stage:
     assert stage.prune is not None
-    schedules = ("gradual", "shrink") if stage.filters is None else ("iterative", "soft")
+    schedules = {"gradual", "shrink", "iterative", "soft"} & type(stage.prune).model_fields.keys()
     section = stage.prune.model_copy(update=dict.fromkeys(schedules))
     return stage.model_copy(update={"prune": section})
 
@@ -182,6 +184,14 @@ def inspect(section: ModelSection) -> ChannelGraph:
     """Trace the network of a `model` section."""
     model = build_network(section)
     return trace(model, example_input(section.input_shape, model))
+
+
+def inspect_blocks(section: ModelSection) -> tuple[ChannelGraph, Blocks]:
+    """Trace the network of a `model` section, and run it to find the blocks that may leave."""
+    model = build_network(section)
+    image = example_input(section.input_shape, model)
+    graph = trace(model, image)
+    return graph, find_blocks(model, graph, image)
 
 
 def _build(recipe: Recipe, progress: Progress) -> nn.Module:

@@ -64,6 +64,7 @@ from prunekit.progress import Progress, Silent
 from prunekit.recipe import (
     CacheSection,
     CalibrationSection,
+    DepthSection,
     HeldOutSection,
     ImagesSection,
     LatencySection,
@@ -333,7 +334,11 @@ def _gather(
 
 
 def calibrate(
-    section: PruneSection, pairs: EitherPairs, *, window: Window | None, seed: int
+    section: PruneSection | DepthSection,
+    pairs: EitherPairs,
+    *,
+    window: Window | None,
+    seed: int,
 ) -> Calibration:
     """Cut the patches that a criterion looks at."""
     asked = section.calibration or CalibrationSection()

@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
+import numpy as np
+
 from prunekit.data.pairs import ImagePair, Skipped
-from prunekit.graph import ChannelGraph
+from prunekit.depth import without_blocks
+from prunekit.graph import ChannelGraph, ChannelGroup
 from prunekit.measure.cost import Cost
 from prunekit.measure.counters import CounterResult
 from prunekit.measure.environment import environment
 from prunekit.measure.latency import Latency
 from prunekit.measure.scores import Scores
 from prunekit.pipeline.stages import Evaluation
-from prunekit.plan import Plan, Reached
+from prunekit.plan import Plan, Reached, inside
 from prunekit.recipe import Recipe, dump_recipe
-from prunekit.report import CrossCheck, Entry, FrozenRow, GroupRow, Report, Sparsity
+from prunekit.report import BlockRow, CrossCheck, Entry, FrozenRow, GroupRow, Report, Sparsity
 from prunekit.report.content import BICUBIC
 from prunekit.report.crops import cut_crops, preview_images
 from prunekit.surgery import Verification
@@ -79,6 +82,7 @@ def summarise(recipe: Recipe, found: Findings, seconds: Sequence[tuple[str, floa
         entries=_entries(found),
         convention=_convention(recipe, found),
         groups=_groups(found),
+        blocks=_blocks(found),
         frozen=_frozen(found.graph),
         proof=max(found.verifications, key=lambda v: v.severity, default=None),
         sparsity=found.sparsity,
@@ -165,10 +169,28 @@ def _comparison(recipe: Recipe, scores: Scores) -> str:
 
 def _groups(found: Findings) -> tuple[GroupRow, ...]:
     kept = {group.name: len(group.kept) for group in found.plan.groups}
+    if found.plan.blocks:
+        kept = {group.name: _left(group, found.plan) for group in found.graph.groups}
     return tuple(
         GroupRow(g.name, g.kind, g.width, kept[g.name], g.axes, g.params_share)
         for g in found.graph.groups
     )
+
+
+def _left(group: ChannelGroup, plan: Plan) -> int:
+    """Units that stay, by a tensor that does; without some blocks a group may be named anew."""
+    member = next((m for m in group.members if not inside(m.tensor, plan.blocks)), None)
+    if member is None:
+        return 0
+    tensor = next((t for t in plan.tensors if t.name == member.tensor), None)
+    kept = None if tensor is None else tensor.kept.get(member.axis)
+    return group.width if kept is None else int(np.isin(member.indices[:, 0], kept).sum())
+
+
+def _blocks(found: Findings) -> tuple[BlockRow, ...]:
+    whole = found.graph.params()
+    params = {n: whole - without_blocks(found.graph, {n}).params() for n in found.plan.blocks}
+    return tuple(BlockRow(name, count, count / whole) for name, count in params.items())
 
 
 def _frozen(graph: ChannelGraph) -> tuple[FrozenRow, ...]:
@@ -191,7 +213,8 @@ def _where(modules: Sequence[str]) -> str:
 def _notes(recipe: Recipe, found: Findings) -> tuple[str, ...]:
     proof = (
         "The proof compares the rebuilt network, before any fine-tuning, with the dense network "
-        "whose removed channels are zero; it says nothing of image quality."
+        f"whose removed channels {'and blocks ' if found.plan.blocks else ''}are zero; it says "
+        "nothing of image quality."
     )
     traced = (
         "The channel graph was read from one forward pass: branches of the network's code that "

@@ -23,6 +23,7 @@ __all__ = [
     "VectorCost",
     "check_reach",
     "find_choices",
+    "inside",
     "limits_of",
     "macs_cost",
     "make_plan",
@@ -42,6 +43,7 @@ from prunekit.plan.data import (
     Plan,
     PlanDifference,
     TensorPlan,
+    inside,
 )
 from prunekit.plan.limits import Limit, Origin, Reached, limits_of, reached, reached_by
 from prunekit.plan.make import (

@@ -9,10 +9,11 @@ __all__ = [
     "Plan",
     "PlanDifference",
     "TensorPlan",
+    "inside",
 ]
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -28,7 +29,7 @@ class GroupPlan:
     width: int
     """Units before."""
     kept: tuple[int, ...] = field(repr=False)
-    """Units that stay, ascending."""
+    """Units that stay, ascending; none if the group leaves with a block."""
     reason: str = ""
     """Why all of them stay, if something asked for that."""
 
@@ -82,10 +83,12 @@ class PlanDifference:
     """Names of parameters and buffers of which they keep other slices."""
     attributes: tuple[tuple[str, int | None, int | None], ...]
     """Attributes, such as `body.0.width`, and their values by each; None if one leaves it alone."""
+    blocks: tuple[tuple[str, bool], ...] = ()
+    """Blocks that one of them removes, and whether it is the first plan that does."""
 
     def __bool__(self) -> bool:
         """Whether there is a difference."""
-        return bool(self.groups or self.tensors or self.attributes)
+        return bool(self.groups or self.tensors or self.attributes or self.blocks)
 
     def __repr__(self) -> str:
         """Tell the story in a line a group and attribute."""
@@ -96,6 +99,7 @@ class PlanDifference:
         rows += [
             f"  {name}: {_or_as_is(a)} here, {_or_as_is(b)} there" for name, a, b in self.attributes
         ]
+        rows += [f"  {n}: removed {'here' if here else 'there'} only" for n, here in self.blocks]
         head = f"PlanDifference: {len(self.groups)} groups, {len(self.tensors)} tensors"
         return "\n".join([head, *rows])
 
@@ -116,6 +120,9 @@ class Plan:
     exact: bool = True
     """No operator reduces over channels that leave, as a norm does: to remove them is to set them
     to zero. Otherwise such operators have to be run over those that stay."""
+    blocks: tuple[str, ...] = ()
+    """Paths of modules that are removed whole, none inside another: each becomes the identity, and
+    no tensor inside is listed above."""
 
     @property
     def widths(self) -> dict[str, int]:
@@ -125,7 +132,8 @@ class Plan:
     def __repr__(self) -> str:
         """Tell the story in a line a group."""
         head = f"Plan: params {_change(self.params)}, macs {_change(self.macs)}"
-        rows = [f"  {g.name}: {_change_of(g)}" for g in self.groups]
+        rows = [f"  {name}: removed" for name in self.blocks]
+        rows += [f"  {g.name}: {_change_of(g)}" for g in self.groups]
         return "\n".join([head, *rows])
 
     def then(self, later: Plan) -> Plan:
@@ -140,16 +148,20 @@ class Plan:
             key = (change.module, change.attribute)
             before = changes[key].before if key in changes else change.before
             changes[key] = replace(change, before=before)
+        blocks = _outermost((*self.blocks, *later.blocks))
         return Plan(
             groups=_regrouped(self.groups, later.groups),
             tensors=tuple(
-                _composed(first.get(name), second.get(name)) for name in {**first, **second}
+                _composed(first.get(name), second.get(name))
+                for name in {**first, **second}
+                if not inside(name, blocks)
             ),
-            attributes=tuple(changes.values()),
+            attributes=tuple(a for a in changes.values() if not inside(a.module, blocks)),
             fingerprint=self.fingerprint,
             params=(self.params[0], later.params[1]),
             macs=(self.macs[0], later.macs[1]),
             exact=self.exact and later.exact,
+            blocks=blocks,
         )
 
     def diff(self, other: Plan) -> PlanDifference:
@@ -180,11 +192,19 @@ class Plan:
                 for n in {**values[0], **values[1]}
                 if values[0].get(n) != values[1].get(n)
             ),
+            tuple(
+                (name, name in self.blocks)
+                for name in dict.fromkeys((*self.blocks, *other.blocks))
+                if (name in self.blocks) != (name in other.blocks)
+            ),
         )
 
     def to_json(self) -> str:
         """Write as JSON, without losing anything."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, separators=(",", ":"))
+        data = asdict(self)
+        if not self.blocks:
+            del data["blocks"]
+        return json.dumps({"format": _FORMAT, **data}, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str) -> Plan:
@@ -194,14 +214,16 @@ class Plan:
             if data["format"] != _FORMAT:
                 message = f"the plan has format {data['format']!r}; this version reads {_FORMAT!r}"
                 raise FileFormatError(message)
+            blocks = _blocks(data.get("blocks", []))
             return Plan(
-                groups=tuple(_group(g) for g in data["groups"]),
+                groups=tuple(_group(g, may_leave=bool(blocks)) for g in data["groups"]),
                 tensors=tuple(_tensor(t) for t in data["tensors"]),
                 attributes=tuple(_attribute(a) for a in data["attributes"]),
                 fingerprint=_text(data["fingerprint"]),
                 params=_pair(data["params"]),
                 macs=_pair(data["macs"]),
                 exact=_truth(data.get("exact", True)),
+                blocks=blocks,
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             message = f"not a plan of prunekit ({type(error).__name__}: {error})"
@@ -209,6 +231,16 @@ class Plan:
 
 
 _FORMAT = "prunekit-plan/1"
+
+
+def inside(name: str, blocks: Collection[str]) -> bool:
+    """Whether a path of a module or tensor is that of a block, or of something in it."""
+    return any(name == block or name.startswith(f"{block}.") for block in blocks)
+
+
+def _outermost(blocks: Sequence[str]) -> tuple[str, ...]:
+    """Those that are not inside another, each once."""
+    return tuple(b for b in dict.fromkeys(blocks) if not inside(b, {*blocks} - {b}))
 
 
 def _regrouped(first: Sequence[GroupPlan], second: Sequence[GroupPlan]) -> tuple[GroupPlan, ...]:
@@ -258,9 +290,22 @@ def _change(pair: tuple[int, int]) -> str:
     return f"{before:,} -> {after:,} ({after / before - 1:+.1%})" if before else "0"
 
 
-def _group(data: dict[str, Any]) -> GroupPlan:
+def _blocks(data: Sequence[Any]) -> tuple[str, ...]:
+    """Paths of modules, of which none is in another."""
+    if not isinstance(data, list):
+        message = f"blocks are {data!r}, which is no list"
+        raise TypeError(message)
+    blocks = tuple(_text(name) for name in data)
+    if "" in blocks or _outermost(blocks) != blocks:
+        message = f"blocks {', '.join(map(repr, blocks))} are not modules outside of one another"
+        raise ValueError(message)
+    return blocks
+
+
+def _group(data: dict[str, Any], *, may_leave: bool) -> GroupPlan:
     width = _integer(data["width"])
-    kept = _kept(data["kept"], width)
+    gone = may_leave and data["kept"] == []
+    kept = () if gone else _kept(data["kept"], width)
     return GroupPlan(_text(data["name"]), width, kept, _text(data.get("reason", "")))
 
 

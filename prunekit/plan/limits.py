@@ -155,6 +155,9 @@ def _own_cost(graph: ChannelGraph, target: Target) -> Cost:
     match target.resource:
         case "channels":
             return lambda widths: sum({**graph.widths, **widths}.values())
+        case "blocks":
+            message = f"{target.kind} counts whole blocks; channels are removed by another target"
+            raise PlanError(message)
         case "params":
             return params_cost(graph)
         case "macs":

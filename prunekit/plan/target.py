@@ -15,11 +15,12 @@ share of every group, so that widths keep their proportions; one ranking in ever
 that are wired alike, each of which loses the same share; the least loss of what was measured for
 each group; or the most importance that the budget buys."""
 
-Resource = Literal["channels", "params", "macs", "memory", "latency"]
+Resource = Literal["channels", "blocks", "params", "macs", "memory", "latency"]
 """What a target is about."""
 
 Kind = Literal[
     "channel_ratio",
+    "block_ratio",
     "params_ratio",
     "macs_ratio",
     "memory_ratio",
@@ -31,6 +32,7 @@ Kind = Literal[
 
 _RESOURCES: dict[Kind, Resource] = {
     "channel_ratio": "channels",
+    "block_ratio": "blocks",
     "params_ratio": "params",
     "macs_ratio": "macs",
     "memory_ratio": "memory",

@@ -79,7 +79,7 @@ def _check_built_in(
 def _check_criteria(recipe: Recipe, place: Callable[..., Place]) -> None:
     """Refuse a criterion that nobody gives, or that has no images to look at."""
     for number, stage in enumerate(recipe.steps):
-        section = stage.filters
+        section = stage.ranked
         if section is None:
             continue
         path = ("prune",) if recipe.stages is None else ("stages", number, "prune")

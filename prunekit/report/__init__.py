@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "BlockRow",
     "Crop",
     "CrossCheck",
     "Entry",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 from prunekit.report.content import (
+    BlockRow,
     Crop,
     CrossCheck,
     Entry,

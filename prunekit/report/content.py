@@ -8,6 +8,7 @@ __all__ = [
     "HR",
     "SLIM",
     "SLIM_BEFORE",
+    "BlockRow",
     "Crop",
     "CrossCheck",
     "Entry",
@@ -59,6 +60,15 @@ class GroupRow:
     width_before: int
     width_after: int  # 0 to width_before
     axes: int  # tensor axes that the group spans
+    params_share: float  # 0 to 1; of the dense network's parameters
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """A block that was removed whole."""
+
+    name: str  # path of the module
+    params: int  # of the dense network, in it
     params_share: float  # 0 to 1; of the dense network's parameters
 
 
@@ -153,6 +163,7 @@ class Report:
     entries: tuple[Entry, ...]
     convention: tuple[str, ...] = ()  # what the figures of the entries mean, a sentence each
     groups: tuple[GroupRow, ...] = ()
+    blocks: tuple[BlockRow, ...] = ()  # that were removed
     frozen: tuple[FrozenRow, ...] = ()
     proof: Verification | None = None  # made right after surgery, before any training
     sparsity: Sparsity | None = None

@@ -86,11 +86,21 @@ def _quality_change(dense: Entry, slim: Entry) -> float | None:
 def _proven(report: Report) -> str:
     if report.proof is None:
         return _proven_masks(report)
-    removed = sum(group.width_before - group.width_after for group in report.groups)
-    minus = f"the dense network minus {removed:,} channel{'' if removed == 1 else 's'}"
+    minus = f"the dense network minus {' and '.join(_removed(report))}"
     if not report.proof.passed:
         return f"not equal to {minus}"
     return f"{'before fine-tuning ' if report.training else ''}proven equal to {minus}"
+
+
+def _removed(report: Report) -> Iterator[str]:
+    """Say how many blocks and channels left; those of the blocks are not counted."""
+    blocks = len(report.blocks)
+    if blocks:
+        yield f"{blocks:,} block{'' if blocks == 1 else 's'}"
+    stay = [group for group in report.groups if group.width_after or not blocks]
+    channels = sum(group.width_before - group.width_after for group in stay)
+    if channels or not blocks:
+        yield f"{channels:,} channel{'' if channels == 1 else 's'}"
 
 
 def _proven_masks(report: Report) -> str:

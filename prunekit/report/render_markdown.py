@@ -13,6 +13,7 @@ from prunekit.report.headline import cautions, headline
 from prunekit.report.key_table import key_table
 from prunekit.report.table import Cell, Column, Table
 from prunekit.report.tables import (
+    block_table,
     counter_remarks,
     crop_table,
     cross_check_table,
@@ -30,6 +31,7 @@ from prunekit.report.tables import (
 _TABLES = (
     crop_table,
     image_table,
+    block_table,
     group_table,
     frozen_table,
     proof_table,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "block_table",
     "counter_remarks",
     "crop_table",
     "cross_check_table",
@@ -105,6 +106,21 @@ def group_table(report: Report) -> Table | None:
             Column("share of params"),
         ),
         tuple(_group_row(group, widest) for group in report.groups),
+    )
+
+
+def block_table(report: Report) -> Table | None:
+    """Return the blocks that were removed whole."""
+    if not report.blocks:
+        return None
+    return Table(
+        "Blocks that were removed",
+        "Modules in whose place the input is handed on as it is",
+        (Column("block", "name"), Column("params"), Column("share of params")),
+        tuple(
+            (Cell(row.name), Cell(f"{row.params:,}"), Cell(f"{100 * row.params_share:.1f} %"))
+            for row in report.blocks
+        ),
     )
 
 

@@ -22,7 +22,7 @@ from torch.nn.utils import prune as torch_prune
 
 from prunekit.errors import PlanError, SurgeryError
 from prunekit.graph import clone_model
-from prunekit.plan import Plan
+from prunekit.plan import Plan, inside
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,20 @@ def apply_masks(model: nn.Module, masks: Masks) -> nn.Module:
 def follow_plan(masks: Masks, plan: Plan) -> Masks:
     """The masks of what a plan leaves of a network: cut as its weights are.
 
-    A pattern does not survive that, and is forgotten.
+    A pattern does not survive that, and is forgotten. Masks leave with their blocks.
     """
     tensors = {tensor.name: tensor for tensor in plan.tensors}
     kept = {}
     for name, mask in masks.kept.items():
+        if inside(name, plan.blocks):
+            continue
         cut = mask
         for axis, indices in (tensors[name].kept if name in tensors else {}).items():
             cut = cut.index_select(axis, torch.tensor(indices))
         kept[name] = cut
-    patterns = {n: p for n, p in masks.patterns.items() if n not in tensors}
-    return Masks(kept, patterns, masks.dense)
+    patterns = {n: p for n, p in masks.patterns.items() if n in kept and n not in tensors}
+    dense = {n: why for n, why in masks.dense.items() if not inside(n, plan.blocks)}
+    return Masks(kept, patterns, dense)
 
 
 def has_torch_masks(model: nn.Module) -> bool:

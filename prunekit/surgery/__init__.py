@@ -3,6 +3,7 @@
 __all__ = [
     "SLIM_FILE",
     "Exported",
+    "Passthrough",
     "SlimFile",
     "Verification",
     "apply",
@@ -18,5 +19,6 @@ __all__ = [
 from prunekit.surgery.apply import apply
 from prunekit.surgery.culprits import find_culprits
 from prunekit.surgery.export import Exported, export
+from prunekit.surgery.passthrough import Passthrough
 from prunekit.surgery.store import SLIM_FILE, SlimFile, load_slim, read_slim, save_slim
 from prunekit.surgery.verify import Verification, prove, verify

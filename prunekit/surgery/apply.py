@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["apply", "rebuild"]
 
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from prunekit.errors import SurgeryError
 from prunekit.graph import copy_with, fingerprint, like, tensors_of, unwrap
 from prunekit.graph.paths import read_path, write_path
-from prunekit.plan import Plan, TensorPlan
+from prunekit.plan import Plan, TensorPlan, inside
 from prunekit.surgery.fields import untrue_fields
+from prunekit.surgery.passthrough import Passthrough
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -26,8 +27,9 @@ def apply(plan: Plan, model: nn.Module) -> nn.Module:
     model is untouched, and each tensor is copied once.
 
     Raises:
-        SurgeryError: the plan was made for another network, an attribute does not hold the size
-            that the plan expects, or a layer of torch is left with a size that is not its weight's.
+        SurgeryError: the plan was made for another network, or removes a block that is not there;
+            an attribute does not hold the size that the plan expects, or a layer of torch is left
+            with a size that is not its weight's.
     """
     model = unwrap(model)
     if fingerprint(model) != plan.fingerprint:
@@ -40,6 +42,13 @@ def apply(plan: Plan, model: nn.Module) -> nn.Module:
         message = (
             f"this {type(model).__name__} is on the meta device, so its tensors hold no values; "
             "build it on a real one"
+        )
+        raise SurgeryError(message)
+    modules = dict(model.named_modules())
+    if missing := [name for name in plan.blocks if not name or name not in modules]:
+        message = (
+            f"the plan removes the block '{missing[0]}', which this {type(model).__name__} does "
+            "not have; the plan is damaged, so make it anew for this network"
         )
         raise SurgeryError(message)
     slim = rebuild(plan, model)
@@ -56,10 +65,14 @@ def rebuild(plan: Plan, model: Model) -> Model:
     """Do what `apply` does without asking whether the plan was made for this model."""
     sliced = {t.name: t for t in plan.tensors}
     names = {id(t): name for name, t in (*model.named_buffers(), *model.named_parameters())}
-    replacements = {
+    replacements: dict[int, Any] = {
         id(tensor): _slim(tensor, sliced.get(names.get(id(tensor), "")))
         for tensor in tensors_of(model)
+        if not inside(names.get(id(tensor), ""), plan.blocks)
     }
+    for name in plan.blocks:  # by identity, so that every reference to it is replaced
+        block = model.get_submodule(name)
+        replacements[id(block)] = Passthrough().train(block.training)
     slim = copy_with(model, replacements)
     _set_attributes(slim, plan)
     return slim

@@ -29,7 +29,7 @@ from prunekit.graph.compare import (
     runs,
 )
 from prunekit.graph.record import plain
-from prunekit.plan import GroupPlan, Plan
+from prunekit.plan import GroupPlan, Plan, inside
 from prunekit.surgery.apply import rebuild
 from prunekit.surgery.weightnorm import directions_of
 
@@ -85,7 +85,7 @@ def verify(
     *,
     options: TraceOptions = _PLAIN,
 ) -> Verification:
-    """Compare the slim network with the dense one whose removed slices are zero.
+    """Compare the slim network with the dense one whose removed slices and blocks are zero.
 
     Where a norm, a mean or a softmax runs over channels of which some are removed, it runs over
     those that stay in both.
@@ -101,7 +101,7 @@ def verify(
         VerificationError: they differ by more than rounding, or the proof would be empty.
     """
     dense, slim = unwrap(dense), unwrap(slim)
-    edits = (_switch_off(plan, directions_of(dense)), _switch_matrices_off(plan, dense))
+    edits = (_switch_off(plan, dense), _switch_matrices_off(plan, dense))
     off = _Off(plan, edits, options)
     worst: Difference | None = None
     shapes, amplifies = [], False
@@ -240,7 +240,7 @@ def _generic_error(dense: nn.Module, off: _Off, inputs: Inputs) -> float | None:
     Weights get weaker while rounding them breaks the limit as well. None where the network computes
     nothing finite; then its own weights must show an effect.
     """
-    if not off.plan.tensors:
+    if not off.plan.tensors and not off.plan.blocks:
         return 0.0
     failed: Difference | None = None
     for net in _generic_networks(dense, inputs):
@@ -409,14 +409,19 @@ def _difference_in(
     return compare(expected, actual)
 
 
-def _switch_off(plan: Plan, directions: Mapping[str, int]) -> Edit:
-    """An edit that zeroes everything that the plan removes.
+def _switch_off(plan: Plan, dense: nn.Module) -> Edit:
+    """An edit that zeroes everything that the plan removes, of blocks the parameters.
 
     A direction of weight norm has no length to divide by if it is zero; its gain is zero already.
     """
     plans = {tensor.name: tensor for tensor in plan.tensors}
+    directions: Mapping[str, int] = directions_of(dense)
+    parameters = {name for name, _ in dense.named_parameters()}
 
     def zero(name: str, tensor: Tensor) -> Tensor:
+        if inside(name, plan.blocks):
+            whole = name in parameters and name not in directions
+            return torch.zeros_like(tensor) if whole else tensor
         if name not in plans:
             return tensor
         tensor = tensor.clone()
@@ -436,10 +441,12 @@ def _switch_matrices_off(plan: Plan, dense: nn.Module) -> Edit:
     A removed channel that no layer reads is off, whatever its scale: where the code divides by
     one (a step of quantisation, the knots of a spline), it must not be zero.
     """
-    zero = _switch_off(plan, directions_of(dense))
+    zero = _switch_off(plan, dense)
     parameters = {name for name, _ in dense.named_parameters()}
 
     def spare(name: str, tensor: Tensor) -> Tensor:
+        if inside(name, plan.blocks):
+            return zero(name, tensor)
         is_vector = tensor.numel() == max(tensor.shape, default=1)
         return zero(name, tensor) if name in parameters and not is_vector else tensor
 
@@ -484,6 +491,8 @@ def _shape(inputs: Inputs) -> tuple[int, ...]:
 
 
 def _blame(plan: Plan, difference: Difference, inputs: Inputs, how: str) -> str:
+    if plan.blocks:
+        return _blame_blocks(plan, difference, inputs, how)
     shrunk: list[GroupPlan] = [g for g in plan.groups if len(g.kept) < g.width]
     groups = ", ".join(f"'{g.name}'" for g in shrunk[:5])
     more = f" and {len(shrunk) - 5} more" if len(shrunk) > 5 else ""  # noqa: PLR2004
@@ -492,4 +501,15 @@ def _blame(plan: Plan, difference: Difference, inputs: Inputs, how: str) -> str:
         f"rounding allows {difference.limit:.3g}, at input {_shape(inputs)}, after pruning "
         f"{groups}{more}; its code may compute with a width, as in `c ** -0.5`, or reshape to "
         "sizes written in it: protect groups to find the one at fault"
+    )
+
+
+def _blame_blocks(plan: Plan, difference: Difference, inputs: Inputs, how: str) -> str:
+    blocks = ", ".join(f"'{name}'" for name in plan.blocks[:5])
+    more = f" and {len(plan.blocks) - 5} more" if len(plan.blocks) > 5 else ""  # noqa: PLR2004
+    return (
+        f"the slim network {how} differs from the dense one by {difference.max_error:.3g} where "
+        f"rounding allows {difference.limit:.3g}, at input {_shape(inputs)}, without the blocks "
+        f"{blocks}{more}; such a block may do more than add to its input, or its output may be "
+        "written to in place: protect blocks to find the one at fault"
     )

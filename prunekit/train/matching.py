@@ -5,24 +5,29 @@ from __future__ import annotations
 __all__ = ["find_matches"]
 
 from collections import Counter
+from collections.abc import Collection
 
 from prunekit.errors import TrainError
 from prunekit.graph import ChannelGraph
+from prunekit.plan import inside
 
 _SPATIAL = 4
 """Axes of a feature map: N, C, H, W."""
 
 
-def find_matches(graph: ChannelGraph, count: int) -> tuple[str, ...]:
+def find_matches(
+    graph: ChannelGraph, count: int, *, without: Collection[str] = ()
+) -> tuple[str, ...]:
     """Choose modules whose outputs are worth comparing, in order of execution.
 
     They are siblings, such as the blocks of a body, whose last operator makes the channels of the
-    group that most of the network is built around; evenly spread, the last of them included.
+    group that most of the network is built around; evenly spread, the last of them included. The
+    blocks that it is without hand nothing on, nor does what was in them.
 
     Raises:
         TrainError: no module makes such an output.
     """
-    makers = _makers(graph)
+    makers = [path for path in _makers(graph) if not inside(path, without)]
     parents = Counter(path.rpartition(".")[0] for path in makers)
     if not parents:
         message = (

@@ -8,6 +8,8 @@ __all__ = [
     "CalibrationSection",
     "CriterionName",
     "DataSection",
+    "DepthSection",
+    "DepthTarget",
     "DistillSection",
     "EvaluateSection",
     "GradualSection",
@@ -34,6 +36,7 @@ __all__ = [
     "UnstructuredSection",
 ]
 
+from prunekit.recipe.sections.depth import DepthSection, DepthTarget
 from prunekit.recipe.sections.evaluation import EvaluateSection, LatencySection, ReportSection
 from prunekit.recipe.sections.filters import (
     OF_WEIGHTS,

@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from prunekit.measure.protocol import Protocol, choose_protocol
+from prunekit.recipe.sections.depth import DepthSection
 from prunekit.recipe.sections.evaluation import EvaluateSection, ReportSection
 from prunekit.recipe.sections.filters import PruneSection
 from prunekit.recipe.sections.images import DataSection, ModelSection
@@ -19,7 +20,9 @@ from prunekit.recipe.sections.training import TrainSection
 from prunekit.recipe.sections.unstructured import UnstructuredSection
 from prunekit.recipe.sections.values import FilePath, Section, Seed, need_one, one_of
 
-Pruning = Annotated[PruneSection | UnstructuredSection, Field(discriminator="method")]
+Pruning = Annotated[
+    PruneSection | DepthSection | UnstructuredSection, Field(discriminator="method")
+]
 """What a stage that prunes says; its method tells which."""
 
 
@@ -29,7 +32,7 @@ class Stage(Section):
     model_config = one_of("prune", "train")
 
     prune: Pruning | None = Field(
-        default=None, description="Remove channels, or set weights to zero."
+        default=None, description="Remove channels or blocks, or set weights to zero."
     )
     train: TrainSection | None = Field(default=None, description="Fine-tune on `data.train`.")
 
@@ -37,6 +40,16 @@ class Stage(Section):
     def filters(self) -> PruneSection | None:
         """What it says if it removes channels."""
         return self.prune if isinstance(self.prune, PruneSection) else None
+
+    @property
+    def depth(self) -> DepthSection | None:
+        """What it says if it removes blocks."""
+        return self.prune if isinstance(self.prune, DepthSection) else None
+
+    @property
+    def ranked(self) -> PruneSection | DepthSection | None:
+        """What it says if it removes what a criterion ranks last."""
+        return self.filters or self.depth
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -63,7 +76,7 @@ class Round:
 class Step:
     """What is carried out at once: of one stage, or of one round of it."""
 
-    prune: PruneSection | UnstructuredSection | None = None
+    prune: PruneSection | DepthSection | UnstructuredSection | None = None
     train: TrainSection | None = None
     round: Round | None = None
     """Given if its stage prunes in rounds."""
@@ -72,6 +85,11 @@ class Step:
     def filters(self) -> PruneSection | None:
         """What it says if it removes channels."""
         return self.prune if isinstance(self.prune, PruneSection) else None
+
+    @property
+    def ranked(self) -> PruneSection | DepthSection | None:
+        """What it says if it removes what a criterion ranks last."""
+        return None if isinstance(self.prune, UnstructuredSection) else self.prune
 
 
 class Recipe(Section):
@@ -107,7 +125,8 @@ class Recipe(Section):
     )
     data: DataSection | None = Field(default=None, description="Images to train and evaluate on.")
     prune: Pruning | None = Field(
-        default=None, description="Remove channels, or set weights to zero, before `train`."
+        default=None,
+        description="Remove channels or blocks, or set weights to zero, before `train`.",
     )
     train: TrainSection | None = Field(
         default=None, description="Fine-tune on `data.train`, after `prune`."
@@ -245,7 +264,9 @@ def _unfolded(stage: Stage, after: TrainSection | None) -> Iterator[Step]:
             yield Step(train=between)
 
 
-def _check_course(section: PruneSection | UnstructuredSection, train: TrainSection | None) -> None:
+def _check_course(
+    section: PruneSection | DepthSection | UnstructuredSection, train: TrainSection | None
+) -> None:
     """Refuse what happens in training without one that is long enough."""
     key, until = _course(section)
     if key is None:
@@ -267,7 +288,7 @@ def _check_course(section: PruneSection | UnstructuredSection, train: TrainSecti
     raise ValueError(message)
 
 
-def _course(section: PruneSection | UnstructuredSection) -> tuple[str | None, int]:
+def _course(section: PruneSection | DepthSection | UnstructuredSection) -> tuple[str | None, int]:
     """Which schedule a section has, and the step of the next training that it lasts until."""
     for key in ("gradual", "shrink", "soft", "iterative"):
         course = getattr(section, key, None)

@@ -13,6 +13,8 @@
 | `frozen` | every axis or part of one that stays: `tensor`, `axis`, `count`, `reason`, `cause`, `operator`, `module` |
 | `balances` | lists of groups whose widths must keep their proportion |
 | `notes` | what a reader of the groups should know |
+| `blocks` | only with `--blocks`: those that can be removed, `name`, `params`, `macs`, `groups` |
+| `refused_blocks` | likewise: reasons by name |
 | `steps` | operators in order: `operator`, `module`, `sources` (numbers of steps), `state` (tensors), `inputs` (numbers), `shape`, `macs`, `moves_only`, `axes`: `axis`, `groups` (channels by name), `frozen` (how many indices), `reasons` |
 
 Shares are from 0 to 1 of the whole network; those of groups overlap, and so do those of reasons.
@@ -24,8 +26,10 @@ __all__ = ["FORMAT", "to_network_json"]
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
+from prunekit.depth import Blocks
 from prunekit.graph import ChannelGraph, ChannelGroup, FrozenAxis
 from prunekit.graph.flow import Step
 from prunekit.graph.shares import (
@@ -39,7 +43,7 @@ from prunekit.graph.shares import (
 FORMAT = "prunekit-inspect/1"
 
 
-def to_network_json(name: str, graph: ChannelGraph) -> str:
+def to_network_json(name: str, graph: ChannelGraph, blocks: Blocks | None = None) -> str:
     """Write everything that is known of a network; the module's docstring tells the keys."""
     shares = group_shares(graph)
     document: dict[str, Any] = {
@@ -59,6 +63,9 @@ def to_network_json(name: str, graph: ChannelGraph) -> str:
         "notes": list(graph.notes),
         "steps": [_step(step) for step in graph.steps],
     }
+    if blocks is not None:
+        document["blocks"] = [asdict(block) for block in blocks.found]
+        document["refused_blocks"] = dict(blocks.refused)
     body = ",\n".join(f"  {json.dumps(key)}: {_value(value)}" for key, value in document.items())
     return f"{{\n{body}\n}}"
 

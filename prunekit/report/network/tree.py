@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich.text import Text
 from rich.tree import Tree
 
+from prunekit.depth import Blocks
 from prunekit.graph import ChannelGraph, FrozenAxis
 from prunekit.graph.families import Family, fold_groups, fold_names
 from prunekit.graph.shares import FrozenCost, frozen_costs, group_shares, stuck_share
@@ -23,13 +24,19 @@ _WORTH_LISTING = 0.0005
 
 
 def to_network_tree(
-    name: str, graph: ChannelGraph, *, everything: bool = False, ascii_only: bool = False
+    name: str,
+    graph: ChannelGraph,
+    blocks: Blocks | None = None,
+    *,
+    everything: bool = False,
+    ascii_only: bool = False,
 ) -> Tree:
-    """Draw the groups and what is frozen.
+    """Draw the groups and what is frozen, and the blocks that can be removed if they are known.
 
     Args:
         name: what the network is called in the title.
         graph: the traced network.
+        blocks: what `find_blocks` found, if it was asked.
         everything: give every group and every frozen tensor a line of its own.
         ascii_only: draw bars with signs that every terminal has.
     """
@@ -41,7 +48,25 @@ def to_network_tree(
     _add_groups(tree, graph, everything=everything, mark="#" if ascii_only else "\N{FULL BLOCK}")
     _add_balances(tree, graph, everything=everything)
     _add_frozen(tree, graph, everything=everything)
+    if blocks is not None:
+        _add_blocks(tree, graph, blocks, everything=everything)
     return tree
+
+
+def _add_blocks(tree: Tree, graph: ChannelGraph, blocks: Blocks, *, everything: bool) -> None:
+    """Name the blocks with what each of them costs, and those that have to stay."""
+    branch = tree.add(Text(f"blocks that can be removed ({len(blocks.found)})", style="bold blue"))
+    if blocks.found:
+        branch.add(Text(f"{'parameters':<12}{'macs':<10}block", style="dim"))
+    alike: dict[tuple[int, int], list[str]] = {}
+    for block in blocks.found:
+        alike.setdefault((block.params, block.macs), []).append(block.name)
+    for (params, macs), names in alike.items():
+        cost = f"{_percent(params / graph.params()):>7}     {_percent(macs / graph.macs()):>7}   "
+        for line, count in [(n, 1) for n in names] if everything else fold_names(names):
+            branch.add(Text(cost + (f"{line}: {count} blocks, each" if count > 1 else line)))
+    for name, why in blocks.refused.items():
+        branch.add(Text(f"{name} stays: it {why}", style="yellow"))
 
 
 def _add_groups(tree: Tree, graph: ChannelGraph, *, everything: bool, mark: str) -> None:
