@@ -183,7 +183,7 @@ class PixelByPixel(nn.Module):
 
 
 def test_a_network_that_loops_over_pixels_is_not_counted_at_a_large_size(image, monkeypatch):
-    monkeypatch.setattr(sys.modules["prunekit.pipeline.prune"], "_PATIENCE", (50, 1))
+    monkeypatch.setattr(sys.modules["prunekit.pipeline.judge"], "_PATIENCE", (50, 1))
     listener = Listener()
     result = prunekit.prune(PixelByPixel(), SMALLEST, image, progress=listener)
     assert {entry.name for entry in result.report.entries} == {DENSE, SLIM}
