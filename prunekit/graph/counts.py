@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import starmap
 from types import MappingProxyType
 from typing import Any
 
@@ -118,6 +119,8 @@ def agree(
     known: Callable[[AxisSize], tuple[Axis, int]],
     model: nn.Module,
     widths: Mapping[str, int],
+    *,
+    divided: Sequence[tuple[Expression, int]] = (),
 ) -> Agreement:
     """Find what the sizes in the code ask of the widths.
 
@@ -127,6 +130,7 @@ def agree(
         known: labels and length of an axis that an expression names.
         model: holds the values of attributes that stay.
         widths: of every group.
+        divided: expressions whose value must stay, since the code does with it nobody knows what.
     """
     attributes: dict[Attribute, Length] = {}
     for count in counts:
@@ -137,10 +141,9 @@ def agree(
     told = {count.expression for count in counts if isinstance(count.expression, Attribute)}
     reader = _Reader(lengths, known, model, attributes, told)
     found: dict[tuple[object, ...], SizeRule] = {}
-    for count in counts:
-        rule = reader.rule(count)
+    for rule in (*map(reader.rule, counts), *starmap(reader.fixed, divided)):
         if rule.groups and not _always_holds(rule, widths):
-            key = (_key(rule.length), tuple(map(_key, rule.parts)), count.expression)
+            key = (_key(rule.length), tuple(map(_key, rule.parts)), rule.expression)
             found.setdefault(key, rule)
     rules = list(found.values())
     balances = [tuple(n for n in widths if n in names) for names in _joined(rules)]
@@ -179,13 +182,20 @@ class _Reader:
         self._told = told  # those that are the length of an axis, of a fixed one too
 
     def rule(self, count: Count) -> SizeRule:
-        parts = tuple(self._part(leaf) for leaf in leaves(count.expression))
+        return self._rule(self._lengths.of(count.axis), count.expression, count.reason)
+
+    def fixed(self, expression: Expression, value: int) -> SizeRule:
+        modules = (leaf.module for leaf in leaves(expression) if isinstance(leaf, Attribute))
+        reason = Reason("size that the code computes otherwise", "", next(modules, ""), "code")
+        return self._rule(Length(value, {}), expression, reason)
+
+    def _rule(self, length: Length, expression: Expression, reason: Reason) -> SizeRule:
+        parts = tuple(self._part(leaf) for leaf in leaves(expression))
         free = tuple(
             leaf if isinstance(leaf, Attribute) and leaf not in self._told else None
-            for leaf in leaves(count.expression)
+            for leaf in leaves(expression)
         )
-        length = self._lengths.of(count.axis)
-        return SizeRule(length, parts, count.expression, free, count.reason)
+        return SizeRule(length, parts, expression, free, reason)
 
     def _part(self, leaf: AxisSize | Attribute) -> Length:
         if isinstance(leaf, Attribute):

@@ -12,6 +12,7 @@ __all__ = [
     "Quotient",
     "Size",
     "comparisons_to",
+    "divisions_to",
     "leaves",
     "length_of",
     "number_of",
@@ -140,6 +141,22 @@ def comparisons_to(pairs: list[tuple[Expression, Expression]]) -> Iterator[None]
         yield
     finally:
         _COMPARED.reset(token)
+
+
+_DIVIDED: ContextVar[list[tuple[Expression, int]] | None] = ContextVar("_DIVIDED", default=None)
+
+
+@contextmanager
+def divisions_to(pairs: list[tuple[Expression, int]]) -> Iterator[None]:
+    """Append expressions of which the code makes plain integers, and what they come to.
+
+    As in `int(c / heads)`, of which nobody can say where it is used.
+    """
+    token = _DIVIDED.set(pairs)
+    try:
+        yield
+    finally:
+        _DIVIDED.reset(token)
 
 
 def number_of(value: Any) -> Any:
@@ -325,7 +342,8 @@ class Size(_Decided, int):
 class Quotient(_Decided, float):
     """A `Size` divided by an integer, or the other way round.
 
-    `math.ceil` and `math.floor` make it a `Size` again; `int` and `round` give plain integers.
+    `math.ceil` and `math.floor` make it a `Size` again; `int` and `round` give plain integers, and
+    what they came to is told where somebody asks for it (`divisions_to`).
     """
 
     parts: tuple[int, int]
@@ -345,6 +363,26 @@ class Quotient(_Decided, float):
 
     def __ceil__(self) -> int:
         return -(-self.parts[0] // self.parts[1])
+
+    def __int__(self) -> int:
+        self._tell("//")
+        return int(float(self))
+
+    def __trunc__(self) -> int:
+        return int(self)
+
+    def __round__(self, digits: Any = None) -> Any:
+        self._tell("//")
+        self._tell("%")
+        return round(float(self), digits)
+
+    def _tell(self, symbol: str) -> None:
+        """The code makes something of what this operation on the parts gives."""
+        pairs = _DIVIDED.get()
+        if pairs is not None and self.parts[1]:
+            left, right = self.parts
+            value = _SYMBOLS[symbol](int(left), int(right))
+            pairs.append((Operation(symbol, _expression(left), _expression(right)), value))
 
     def __reduce__(self) -> tuple[type[float], tuple[float]]:
         """Pickle as a plain number."""

@@ -34,7 +34,7 @@ from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.calls import Calls
 from prunekit.graph.copying import clone_model, fake_copy, tensors_of
 from prunekit.graph.eager import eager, quiet_fakes
-from prunekit.graph.integers import AxisSize, Expression, comparisons_to, values_noted
+from prunekit.graph.integers import AxisSize, Expression, comparisons_to, divisions_to, values_noted
 from prunekit.graph.precision import doubled
 from prunekit.graph.refuse import refuse, watch
 from prunekit.graph.tape import Operator, Tape, Value
@@ -59,6 +59,8 @@ class Recording:
     """Sizes with which the code computes values, as in `x * c ** -0.5`."""
     compared: tuple[tuple[Expression, Expression], ...] = ()
     """Sizes that the code found to be equal, as in `assert c == self.dim`."""
+    divided: tuple[tuple[Expression, int], ...] = ()
+    """What the code made plain integers of, as in `int(c / heads)`, and what that came to."""
     notes: tuple[str, ...] = ()
     """What the recording leaves open, a sentence each; empty for most networks."""
     training: tuple[Operator, ...] = ()
@@ -179,11 +181,12 @@ def _attempt(
     names = [name for name, _ in private.named_parameters()]
     computed: list[Expression] = []
     compared: list[tuple[Expression, Expression]] = []
+    divided: list[tuple[Expression, int]] = []
 
     way = Way(tape, sizes=sizes, wide=wide, fakes=mode or nullcontext())
     try:
         noted = values_noted(lambda size: computed.append(size.expression))
-        with noted, comparisons_to(compared):
+        with noted, comparisons_to(compared), divisions_to(divided):
             result = follow(model, private, tensors, way)
     except TraceError:
         raise
@@ -199,6 +202,7 @@ def _attempt(
         outputs=outputs,
         computed=tuple(dict.fromkeys(computed)),
         compared=tuple(dict.fromkeys(compared)),
+        divided=tuple(dict.fromkeys(divided)),
     )
     return _with_training(recording, model, private, tensors, way) if training else recording
 

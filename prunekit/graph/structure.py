@@ -180,7 +180,8 @@ def _agree(
     def known(leaf: AxisSize) -> tuple[Axis, int]:
         return walked.known[leaf.value][leaf.dim], recording.shapes[leaf.value][leaf.dim]
 
-    return agree(walked.facts.counts, lengths, known, model, widths)
+    counts, divided = walked.facts.counts, recording.divided
+    return agree(counts, lengths, known, model, widths, divided=divided)
 
 
 def _describe(

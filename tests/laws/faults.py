@@ -283,6 +283,8 @@ FAULTS: tuple[Fault, ...] = tuple(
         (surgery_faults.a_kernel_is_taken_for_zero, "KernelAttention"),
         (surgery_faults.norms_run_over_all_channels, "KernelAttention"),
         (surgery_faults.a_setting_is_not_looked_for, "HalvedTotal"),
+        (surgery_faults.a_plain_integer_is_not_noticed, "DividedWidth"),
+        (surgery_faults.a_plain_integer_is_not_noticed, "RoundedWidth"),
         (surgery_faults.attributes_of_classes_are_not_followed, "ClassWidth"),
         (surgery_faults.tuples_are_left_as_they_are, "PairOfSizes"),
         (surgery_faults.shape_of_a_norm_is_forgotten, "LayerNormed"),

@@ -6,6 +6,7 @@ __all__ = [
     "a_computed_width_is_not_noticed",
     "a_computed_width_stays_that_of_all",
     "a_kernel_is_taken_for_zero",
+    "a_plain_integer_is_not_noticed",
     "a_setting_is_not_looked_for",
     "attributes_of_classes_are_not_followed",
     "beside_what_stays_is_nothing",
@@ -93,6 +94,10 @@ def a_kernel_is_taken_for_zero(patch: Patch) -> None:
 
 def a_setting_is_not_looked_for(patch: Patch) -> None:
     patch.setattr(_module("graph.graph"), "settle", lambda *_: {})
+
+
+def a_plain_integer_is_not_noticed(patch: Patch) -> None:
+    patch.setattr(_module("graph.integers").Quotient, "_tell", lambda *_: None)
 
 
 def attributes_of_classes_are_not_followed(patch: Patch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 __all__ = [
     "BranchSizes",
     "ClassWidth",
+    "DividedWidth",
+    "RoundedWidth",
     "FrozenRecord",
     "HalvedTotal",
     "NamedSizes",
@@ -193,6 +195,34 @@ class HalvedTotal(Net):
         n, _, h, w = x.shape
         x = self.head(x).reshape(n, (self.total - 3) // 2, h, w)
         return self.tail(F.relu(self.mid(x)))
+
+
+class DividedWidth(Net):
+    """A width that is divided by `/`: another size follows from it, and nobody can say which."""
+
+    widths = (8,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = 6
+        self.head, self.one, self.two = conv(3, 8), conv(8, 6), point(8, 6)
+        self.tail = conv(6, 3)
+
+    def half(self) -> int:
+        return int(self.inner / 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        x = self.head(x)
+        image = self.two(x).reshape(n, 2, self.half(), h, w).sum(1)
+        return self.tail(F.relu(self.one(x).reshape(n, self.inner, h, w))) + image
+
+
+class RoundedWidth(DividedWidth):
+    """The same with the nearest integer."""
+
+    def half(self) -> int:
+        return round(self.inner / 2)
 
 
 class AssertedWidths(Net):
