@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["DepthAim", "aim_at_blocks", "remove_blocks"]
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import cast
 
@@ -25,7 +25,7 @@ from prunekit.depth import (
 from prunekit.errors import PlanError, SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions
 from prunekit.pipeline.aim import graph_at
-from prunekit.pipeline.stages import Pruned
+from prunekit.pipeline.stages import Pruned, carry_out
 from prunekit.plan import Kind, Target
 from prunekit.progress import Progress
 from prunekit.recipe import DepthSection
@@ -125,7 +125,8 @@ def remove_blocks(
             progress=progress,
         )
         try:
-            return _rebuilt(model, chosen, inputs, options, progress)
+            pruned = carry_out(model, chosen.plan, inputs, options, progress=progress)
+            return replace(pruned, reached=chosen.reached)
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
             faulty = _faulty(model, aim.graph, chosen, inputs, options)
@@ -175,22 +176,6 @@ def _chosen(
 def _what(lacking: str) -> str:
     """`no batch norm` as `a batch norm`."""
     return lacking.replace("no ", "any ", 1)
-
-
-def _rebuilt(
-    model: nn.Module,
-    chosen: DepthPlan,
-    inputs: Inputs,
-    options: TraceOptions,
-    progress: Progress,
-) -> Pruned:
-    progress.start("rebuild")
-    slim = apply(chosen.plan, model)
-    progress.finish(f"{len(chosen.plan.blocks)} modules replaced")
-    progress.start("verify")
-    plan, verification = prove(model, slim, chosen.plan, inputs, options=options)
-    progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
-    return Pruned(plan, slim, verification, chosen.reached)
 
 
 def _faulty(

@@ -8,6 +8,7 @@ __all__ = [
     "Masked",
     "Pruned",
     "calibrate",
+    "carry_out",
     "count",
     "count_otherwise",
     "evaluate_all",
@@ -230,7 +231,7 @@ def rebuild(
     progress: Progress,
 ) -> Pruned:
     """Carry out a plan and prove it; `measured` is what its latency came to, if it was timed."""
-    pruned = _rebuild(model, plan, inputs, options, progress)
+    pruned = carry_out(model, plan, inputs, options, progress=progress)
     return replace(pruned, reached=aim.reached(pruned.plan, measured))
 
 
@@ -280,12 +281,14 @@ def soften(
     )
 
 
-def _rebuild(
-    model: nn.Module, plan: Plan, inputs: Inputs, options: TraceOptions, progress: Progress
+def carry_out(
+    model: nn.Module, plan: Plan, inputs: Inputs, options: TraceOptions, *, progress: Progress
 ) -> Pruned:
+    """Rebuild a network as a plan says, and prove it. Raises as `apply` and `prove` do."""
     progress.start("rebuild")
     slim = apply(plan, model)
-    progress.finish(f"{len(plan.tensors)} tensors sliced")
+    blocks = f", {len(plan.blocks)} modules replaced" if plan.blocks else ""
+    progress.finish(f"{len(plan.tensors)} tensors sliced{blocks}")
     progress.start("verify")
     plan, verification = prove(model, slim, plan, inputs, options=options)
     progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")

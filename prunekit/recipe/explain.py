@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from prunekit.errors import RecipeError, did_you_mean
 from prunekit.recipe.nodes import Node, dotted, find, place_of, shown, to_plain
-from prunekit.recipe.sections import Recipe
+from prunekit.recipe.sections.whole import Recipe
 
 Schema = Mapping[str, Any]
 

@@ -30,7 +30,8 @@ from prunekit.recipe.nodes import (
 )
 from prunekit.recipe.overrides import override
 from prunekit.recipe.reader import MAX_BYTES, decode, read_yaml
-from prunekit.recipe.sections import ModelSection, Recipe
+from prunekit.recipe.sections.images import ModelSection
+from prunekit.recipe.sections.whole import Recipe
 from prunekit.recipe.write import to_mapping
 
 MAX_EXTENDS = 8

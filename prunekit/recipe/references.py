@@ -17,7 +17,8 @@ from prunekit.data.image import SUFFIXES
 from prunekit.data.photographs import PHOTOGRAPHS, photograph_folder
 from prunekit.errors import DataError, RecipeError, did_you_mean
 from prunekit.recipe.nodes import Place, shown
-from prunekit.recipe.sections import ImagesSection, ModelSection, Recipe
+from prunekit.recipe.sections.images import ImagesSection, ModelSection
+from prunekit.recipe.sections.whole import Recipe
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 

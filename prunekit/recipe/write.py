@@ -9,7 +9,7 @@ import re
 import yaml
 
 from prunekit.recipe.reader import scalar_from_text
-from prunekit.recipe.sections import Recipe
+from prunekit.recipe.sections.whole import Recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
