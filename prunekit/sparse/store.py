@@ -27,7 +27,7 @@ from prunekit.files import write_atomic
 from prunekit.plan import Plan
 from prunekit.sparse.codes import BadCodeError, best_code, places_of, plainest_code
 from prunekit.sparse.masks import Masks, Pattern
-from prunekit.surgery import SLIM_FILE, SlimFile, apply, read_slim, save_slim
+from prunekit.surgery import SLIM_FILE, SlimFile, apply, open_slim, read_slim, save_slim
 
 _FORMAT = "prunekit-sparse/1"
 
@@ -109,16 +109,7 @@ def read_sparse(path: Path) -> SparseFile:
             and places do not belong together.
     """
     file = _file(path)
-    if not file.is_file():
-        message = f"{file}: there is no such file; a run folder holds one named {SLIM_FILE}"
-        raise FileFormatError(message)
-    try:
-        with safe_open(file, framework="pt") as opened:
-            described = json.loads((opened.metadata() or {}).get(_KEY, "{}"))
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except Exception as error:  # what a damaged header does to its parsers is up to them
-        message = f"{file}: not a readable safetensors file ({error}); it may be truncated"
-        raise FileFormatError(message) from error
+    described, tensors = open_slim(file)
     _check(file, described, tensors)
     try:
         plan = Plan.from_json(described["plan"])

@@ -10,6 +10,7 @@ __all__ = [
     "export",
     "find_culprits",
     "load_slim",
+    "open_slim",
     "prove",
     "read_slim",
     "save_slim",
@@ -20,5 +21,5 @@ from prunekit.surgery.apply import apply
 from prunekit.surgery.culprits import find_culprits
 from prunekit.surgery.export import Exported, export
 from prunekit.surgery.passthrough import Passthrough
-from prunekit.surgery.store import SLIM_FILE, SlimFile, load_slim, read_slim, save_slim
+from prunekit.surgery.store import SLIM_FILE, SlimFile, load_slim, open_slim, read_slim, save_slim
 from prunekit.surgery.verify import Verification, prove, verify

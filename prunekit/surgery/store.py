@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["SLIM_FILE", "SlimFile", "load_slim", "read_slim", "save_slim"]
+__all__ = ["SLIM_FILE", "SlimFile", "load_slim", "open_slim", "read_slim", "save_slim"]
 
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -64,6 +65,14 @@ def read_slim(path: Path) -> SlimFile:
         FileFormatError: missing, truncated, changed, foreign, or from a newer version.
     """
     file = path / SLIM_FILE if path.is_dir() else path
+    return _checked(file, *open_slim(file))
+
+
+def open_slim(file: Path) -> tuple[Any, dict[str, Tensor]]:
+    """What a file says of itself, not checked, and its tensors.
+
+    Raises `FileFormatError` if it is missing or no whole safetensors file.
+    """
     if not file.is_file():
         message = f"{file}: there is no such file; a run folder holds one named {SLIM_FILE}"
         raise FileFormatError(message)
@@ -74,7 +83,7 @@ def read_slim(path: Path) -> SlimFile:
     except Exception as error:  # what a damaged header does to its parsers is up to them
         message = f"{file}: not a readable safetensors file ({error}); it may be truncated"
         raise FileFormatError(message) from error
-    return _checked(file, described, tensors)
+    return described, tensors
 
 
 def load_slim(path: Path, model: nn.Module) -> nn.Module:
