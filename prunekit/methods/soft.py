@@ -126,4 +126,4 @@ def masks_of(plan: Plan, model: nn.Module) -> Mapping[str, Tensor]:
 
 def _gone(size: int, kept: Collection[int]) -> Tensor:
     stays = set(kept)
-    return torch.tensor([index for index in range(size) if index not in stays])
+    return torch.tensor([i for i in range(size) if i not in stays], dtype=torch.int64)

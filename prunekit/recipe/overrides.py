@@ -34,8 +34,24 @@ def override(
     if path == ["extends"] and not under:
         message = f"{place}: 'extends' can be set in a recipe file only"
         raise RecipeError(message)
+    if not under:
+        _check_stages(node, path, place)
     value = read_yaml(text, place) or Node(None, place)
     return _set(node, [*under, *path], 0, value)
+
+
+def _check_stages(node: Node, path: list[str], place: Place) -> None:
+    """Refuse a key of `prune` or `train` where the recipe says these in stages."""
+    parts = node.value if isinstance(node.value, dict) else {}
+    stages = parts["stages"].value if "stages" in parts else None
+    if path[0] not in ("prune", "train") or len(path) == 1 or not isinstance(stages, tuple):
+        return
+    owners = [n for n, s in enumerate(stages) if isinstance(s.value, dict) and path[0] in s.value]
+    meant = [f"'stages.{number}.{dotted(path)}'" for number in owners]
+    message = f"{place}: the recipe has 'stages', so '{path[0]}' stands in these; " + (
+        f"set {' or '.join(meant)}" if meant else f"none has a '{path[0]}'"
+    )
+    raise RecipeError(message)
 
 
 def _set(node: Node, path: list[str], depth: int, value: Node) -> Node:

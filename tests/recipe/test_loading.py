@@ -258,6 +258,19 @@ def test_an_override_reaches_into_a_list():
     )
 
 
+def test_an_override_says_where_a_key_stands_that_is_in_stages():
+    source = {
+        "data": {"train": {"photographs": "scikit-image"}},
+        "stages": [SMALLEST, {"train": {"steps": 1}}, SMALLEST],
+    }
+
+    assert "set 'stages.0.prune.round_to' or 'stages.2.prune.round_to'" in message_of(
+        source, "prune.round_to=16"
+    )
+    changed = load_recipe(source, ["stages.2.prune.round_to=16"])
+    assert [stage.prune.round_to for stage in changed.steps if stage.prune] == [8, 16]
+
+
 def test_an_override_switches_alternatives():
     target = load_recipe(
         SMALLEST, ["prune.target.macs_ratio=0.5", "prune.target.channel_ratio=null"]
