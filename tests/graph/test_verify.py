@@ -93,3 +93,19 @@ def test_a_network_in_double_computes_in_double_throughout() -> None:
 class _Cast(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.float()
+
+
+class _Insisting(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dtype == torch.float32
+        return x + torch.zeros(1, dtype=x.dtype)
+
+
+def test_code_that_insists_on_single_precision_is_still_proven_in_double() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3, 1, 1), _Insisting(), nn.Conv2d(6, 3, 3, 1, 1))
+    result = trace(model, IMAGE).verify(model, IMAGE)
+    assert result.holds
+    assert result.difference.dtype == "float64"
+    with pytest.raises(AssertionError), doubled():
+        _Insisting()(IMAGE.double())
+    assert IMAGE.double().dtype == torch.float64
