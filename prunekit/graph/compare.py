@@ -19,7 +19,7 @@ __all__ = [
 
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,21 +97,33 @@ def converted_copy(model: nn.Module, edit: Edit, dtype: torch.dtype | None = Non
     return copy_with(model, replacements)
 
 
-def run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None = None) -> list[Tensor]:
+def run(
+    model: nn.Module,
+    inputs: Inputs,
+    dtype: torch.dtype | None = None,
+    *,
+    within: Callable[[], AbstractContextManager[object]] = nullcontext,
+) -> list[Tensor]:
     """All tensors that a model returns; random numbers in it are drawn from a fixed seed.
 
-    A model in float64 computes in it throughout, if its code runs so.
+    A model in float64 computes in it throughout, if its code runs so. Every attempt is made
+    `within` a context of its own.
     """
     if dtype == torch.float64 or (dtype is None and is_double(model)):
         for unseen in (False, True):
             with suppress(Exception), doubled(unseen=unseen):  # of the model's own code
-                return _run(model, inputs, dtype)
-    return _run(model, inputs, dtype)
+                return _run(model, inputs, dtype, within)
+    return _run(model, inputs, dtype, within)
 
 
-def _run(model: nn.Module, inputs: Inputs, dtype: torch.dtype | None) -> list[Tensor]:
+def _run(
+    model: nn.Module,
+    inputs: Inputs,
+    dtype: torch.dtype | None,
+    within: Callable[[], AbstractContextManager[object]],
+) -> list[Tensor]:
     private = tree_map(lambda x: converted(x, dtype), plain(inputs))
-    with torch.no_grad(), own_randomness(model):
+    with torch.no_grad(), own_randomness(model), within():
         result = call(model, private)
     return tensors_in(result)
 

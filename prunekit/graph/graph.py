@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from prunekit.errors import TraceError, did_you_mean
 from prunekit.graph.copying import unwrap
 from prunekit.graph.counts import SizeRule, narrower
+from prunekit.graph.draws import draws_of
 from prunekit.graph.flow import Flow, Step, find_steps
 from prunekit.graph.groups import ChannelGroup, FrozenAxis
 from prunekit.graph.integers import Attribute
@@ -104,7 +105,8 @@ class ChannelGraph:
         if shapes != self.input_shapes:
             message = f"the graph was made at inputs of {self.input_shapes}, not {shapes}"
             raise TraceError(message)
-        return check_reversal(model, self.groups, inputs, own_weights=bool(self.notes))
+        draws = draws_of(self.flow)
+        return check_reversal(model, self.groups, inputs, draws=draws, own_weights=bool(self.notes))
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:

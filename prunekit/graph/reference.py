@@ -24,6 +24,7 @@ from torch.utils._pytree import tree_map
 from prunekit.errors import VerificationError
 from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.compare import Edit, converted, converted_copy
+from prunekit.graph.draws import NOISE
 from prunekit.graph.integers import AxisSize
 from prunekit.graph.labels import Axis
 from prunekit.graph.options import TraceOptions
@@ -49,8 +50,6 @@ _SIZED = {
     "aten._fused_rms_norm": 1,
 }
 """Norms that are told the trailing sizes that they run over, and which argument that is."""
-
-_NOISE = frozenset({"aten.rand", "aten.randn"})
 
 _ATTENTION = "aten._scaled_dot_product_"
 
@@ -210,7 +209,7 @@ class _Reference(Tape):  # type: ignore[no-untyped-call]
         operator = self._operators[number]
         if func._schema.is_mutable:  # noqa: SLF001 (torch keeps schemas private)
             raise _unprovable(operator)
-        if operator.name in _NOISE:
+        if operator.name in NOISE:
             return self._drawn(number, func, arguments)
         if operator.name.startswith(_ATTENTION) and not self._attends_to_leaving(operator):
             return called(func, self._rescaled(operator, func, arguments))

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = ["LawResult", "check_reversal"]
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ from prunekit.graph.compare import (
     run,
     runs,
 )
+from prunekit.graph.draws import Draw, Reordered
 from prunekit.graph.groups import ChannelGroup
 from prunekit.graph.precision import is_double
 from prunekit.graph.record import Inputs
@@ -45,7 +48,12 @@ class LawResult:
 
 
 def check_reversal(
-    model: nn.Module, groups: Sequence[ChannelGroup], inputs: Inputs, *, own_weights: bool = False
+    model: nn.Module,
+    groups: Sequence[ChannelGroup],
+    inputs: Inputs,
+    *,
+    draws: Sequence[Draw] = (),
+    own_weights: bool = False,
 ) -> LawResult:
     """Reverse the order of the units and compare the outputs.
 
@@ -55,8 +63,8 @@ def check_reversal(
     in float64 with generic weights and inputs, behind which no mistake hides; with the model's own
     where it does not run so, or where branches depend on values (`own_weights`). Where weights
     that differ in their last bits alone break the law as well, nothing can be told from rounding,
-    and weaker generic weights are taken; the bound is always that of `compare`. The model is
-    untouched.
+    and weaker generic weights are taken; the bound is always that of `compare`. Random numbers
+    that the model draws for channels (`draws`) go where those go. The model is untouched.
     """
     if all(parameter.is_meta for parameter in model.parameters()):
         message = (
@@ -64,7 +72,7 @@ def check_reversal(
             "its groups; build it on a real one"
         )
         raise TraceError(message)
-    for trial in _trials(model, inputs, own_weights=own_weights):
+    for trial in _trials(model, inputs, draws, own_weights=own_weights):
         difference = trial.worst(groups)
         if difference.passed:
             return LawResult(difference, ())
@@ -73,21 +81,23 @@ def check_reversal(
     return LawResult(difference, _violators(trial, groups))
 
 
-def _trials(model: nn.Module, inputs: Inputs, *, own_weights: bool) -> Iterator[_Trial]:
+def _trials(
+    model: nn.Module, inputs: Inputs, draws: Sequence[Draw], *, own_weights: bool
+) -> Iterator[_Trial]:
     """Trials with generic weights, from strong ones to weak; one with its own if it must be."""
     proven = False
     for gain in () if own_weights else GAINS:
         other = edited_copy(model, generic(model, gain), torch.float64)
         noise: Inputs = tree_map(_to_double, generic_inputs(inputs))
         try:
-            trial = _Trial(other, noise)
+            trial = _Trial(other, noise, draws)
         except Exception:  # noqa: BLE001 - the model's own code can fail in any way
             break
         if trial.is_finite():
             yield trial
             proven = True
     if not proven:
-        yield _Trial(model, inputs)
+        yield _Trial(model, inputs, draws)
 
 
 def _to_double(value: object) -> object:
@@ -103,9 +113,10 @@ def _violators(trial: _Trial, groups: Sequence[ChannelGroup]) -> tuple[str, ...]
 class _Trial:
     """Runs the model with reversed groups against what it computes untouched."""
 
-    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+    def __init__(self, model: nn.Module, inputs: Inputs, draws: Sequence[Draw]) -> None:
         self._model = model
         self._inputs = inputs
+        self._draws = draws
         self._expected = run(edited_copy(model, _unchanged), inputs)
 
     def is_finite(self) -> bool:
@@ -129,21 +140,22 @@ class _Trial:
 
     def difference(self, groups: Sequence[ChannelGroup]) -> Difference:
         """What reversing these makes; on doubt again in float64 if the model runs in that."""
-        orders = _reversed_orders(groups)
-        difference = self._compared(orders, self._expected, None)
+        difference = self._compared(groups, self._expected, None)
         double = torch.float64
         if difference.passed or is_double(self._model):
             return difference
         if not runs(self._model, self._inputs, double):
             return difference
         plain = edited_copy(self._model, _unchanged, double)
-        return self._compared(orders, run(plain, self._inputs, double), double)
+        return self._compared(groups, run(plain, self._inputs, double), double)
 
     def _compared(
-        self, orders: _Orders, expected: Sequence[Tensor], dtype: torch.dtype | None
+        self, groups: Sequence[ChannelGroup], expected: Sequence[Tensor], dtype: torch.dtype | None
     ) -> Difference:
-        reversed_model = edited_copy(self._model, _permutation(orders), dtype)
-        return compare(expected, run(reversed_model, self._inputs, dtype))
+        reversed_model = edited_copy(self._model, _permutation(_reversed_orders(groups)), dtype)
+        moved = partial(Reordered, self._draws, {group.name for group in groups})
+        within = moved if self._draws else nullcontext
+        return compare(expected, run(reversed_model, self._inputs, dtype, within=within))
 
 
 def _subsets(groups: Sequence[ChannelGroup]) -> Iterator[list[ChannelGroup]]:

@@ -109,3 +109,29 @@ def test_code_that_insists_on_single_precision_is_still_proven_in_double() -> No
     with pytest.raises(AssertionError), doubled():
         _Insisting()(IMAGE.double())
     assert IMAGE.double().dtype == torch.float64
+
+
+class Styled(nn.Module):
+    """A style made of noise scales the channels, and random rotations sort the pixels."""
+
+    def __init__(self, noise: int = 8, width: int = 6) -> None:
+        super().__init__()
+        self.noise = noise
+        self.style = nn.Sequential(nn.Linear(noise, 10), nn.ReLU(), nn.Linear(10, width))
+        self.head, self.tail = nn.Conv2d(3, width, 3, 1, 1), nn.Conv2d(width, 3, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        style = self.style(torch.rand(len(x), self.noise) + torch.randn(len(x), self.noise))
+        x = self.head(x)
+        rotations = torch.randn(x.shape[1], 4, dtype=x.dtype)
+        bucket = (x.permute(0, 2, 3, 1) @ rotations).argmax(-1)[:, None]
+        return self.tail(x * style[..., None, None] * bucket)
+
+
+def test_random_numbers_go_where_their_channels_go() -> None:
+    model = Styled()
+    graph = trace(model, IMAGE)
+    assert sorted(graph.widths.values()) == [6, 8, 10]
+    assert graph.verify(model, IMAGE).holds
+    left = check_reversal(model, graph.groups, (IMAGE,))
+    assert set(left.violators) == {g.name for g in graph.groups if g.width in (6, 8)}
