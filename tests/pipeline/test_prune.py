@@ -24,6 +24,7 @@ from prunekit.errors import (
 )
 from prunekit.nets import EDSR
 from prunekit.pipeline import stages
+from prunekit.pipeline.stages import filters
 from prunekit.progress import Silent
 from prunekit.recipe import load_recipe
 from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
@@ -213,9 +214,10 @@ def test_errors_leave_the_network_as_it_was(dense, image, monkeypatch):
         prunekit.prune(dense, unreachable, image)
     with pytest.raises(RecipeError):
         prunekit.prune(dense, {"prune": {"method": "filter"}}, image)
-    for name in ("trace", "apply", "prove", "count"):
+    parts = {"trace": filters, "apply": filters, "prove": filters, "count": stages}
+    for name, part in parts.items():
         with monkeypatch.context() as patch:
-            patch.setattr(stages, name, interrupt)
+            patch.setattr(part, name, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 prunekit.prune(dense, SMALLEST, image)
     assert_untouched(dense, before)
@@ -226,7 +228,7 @@ def interrupt(*_: object, **__: object) -> None:
 
 
 def test_a_wrong_rebuild_is_not_handed_out(dense, image, monkeypatch):
-    original = stages.apply
+    original = filters.apply
 
     def wrong(plan, model):
         slim = original(plan, model)
@@ -234,7 +236,7 @@ def test_a_wrong_rebuild_is_not_handed_out(dense, image, monkeypatch):
             slim.tail[1].bias += 1
         return slim
 
-    monkeypatch.setattr(stages, "apply", wrong)
+    monkeypatch.setattr(filters, "apply", wrong)
     with pytest.raises(VerificationError, match="differs from the dense one"):
         prunekit.prune(dense, SMALLEST, image)
 
