@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Job", "inputs_for", "scale_of", "takes_images"]
+__all__ = ["Job", "feed_of", "inputs_for", "scale_of", "takes_images"]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from prunekit.errors import RecipeError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions
 from prunekit.graph.record import plain
+from prunekit.measure.feed import Feed
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
 from prunekit.pipeline.journal import Journal
@@ -76,6 +77,16 @@ def takes_images(job: Job) -> bool:
         return False
     (shape, *others) = job.graph.input_shapes
     return not others and len(shape) == len(("N", "C", "H", "W")) and shape[1] == 3  # noqa: PLR2004 (RGB)
+
+
+def feed_of(job: Job) -> Feed | None:
+    """What a network that takes one RGB clip and no more was traced with; None for all others."""
+    if any(not isinstance(value, Tensor) for value in tree_leaves(plain(job.inputs))):
+        return None
+    (shape, *others), returned = job.graph.input_shapes, job.graph.output_shapes
+    if others or len(shape) != len(("N", "T", "C", "H", "W")) or shape[2] != 3 or not returned:  # noqa: PLR2004 (RGB)
+        return None
+    return Feed(shape[1], "all" if len(returned[0]) == len(shape) else "centre")
 
 
 def scale_of(job: Job) -> int | None:

@@ -6,6 +6,7 @@ __all__ = ["judge"]
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from prunekit.measure.cost import Cost
 from prunekit.pipeline import stages
 from prunekit.pipeline.course import Done
 from prunekit.pipeline.images import Images
-from prunekit.pipeline.job import Job, takes_images
+from prunekit.pipeline.job import Job, feed_of, takes_images
 from prunekit.pipeline.sparsity import measure_sparsity
 from prunekit.pipeline.summary import Findings
 from prunekit.report.content import DENSE, SLIM, SLIM_BEFORE
@@ -48,9 +49,8 @@ def judge(job: Job, done: Done, images: Images) -> Findings:
     recipe, scale = job.recipe, job.graph.scale
     section = recipe.evaluate if job.evaluates else None
     latency = section.latency if section else None
-    if scale is not None and takes_images(job):
-        size = latency.output_size if latency else _OUTPUT_SIZE
-        found = replace(found, costs=_count(job, networks, scale, size))
+    size = latency.output_size if latency else _OUTPUT_SIZE
+    found = replace(found, costs=_count(job, networks, size))
     if section is None or scale is None or images.held_out is None:
         return found
     if isinstance(job.inputs, Tensor):
@@ -72,16 +72,18 @@ def judge(job: Job, done: Done, images: Images) -> Findings:
 
 
 def _count(
-    job: Job, networks: Mapping[str, nn.Module], scale: int, output_size: tuple[int, int]
+    job: Job, networks: Mapping[str, nn.Module], output_size: tuple[int, int]
 ) -> dict[str, Cost]:
     """Count at an output size, or at the traced one where the network takes no other."""
+    scale, feed, asks = job.graph.scale, feed_of(job), bool(job.graph.notes)
+    if scale is None or (feed is None and not takes_images(job)):
+        return stages.count_on(networks, job.inputs, with_values=asks)
     least, times = _PATIENCE
     patience = max(least, times * job.graph.operators)
+    counted = partial(stages.count, networks, scale=scale, feed=feed)
     try:
-        return stages.count(networks, scale=scale, output_size=output_size, at_most=patience)
+        return counted(output_size=output_size, at_most=patience)
     except MeasureError as error:
         height, width = job.graph.output_shapes[0][-2:]
         job.journal.warn(f"{error}; macs are stated for {width}x{height} output pixels instead")
-        asks = bool(job.graph.notes)
-        size = (width, height)
-        return stages.count(networks, scale=scale, output_size=size, with_values=asks)
+        return counted(output_size=(width, height), with_values=asks)

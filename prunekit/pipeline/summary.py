@@ -123,10 +123,9 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
         for number, stage in enumerate(found.reached, 1)
     ]
     if found.costs:
-        width, height = next(iter(found.costs.values())).output_size
         sentences.append(
-            f"MACs: multiply-accumulates of convolutions, linear layers and matrix products for "
-            f"one image of {width}x{height} output pixels; flops are twice as many."
+            "MACs: multiply-accumulates of convolutions, linear layers and matrix products for "
+            f"{_counted_on(next(iter(found.costs.values())))}; flops are twice as many."
         )
     if found.evaluations:
         sentences.append(_comparison(recipe, next(iter(found.evaluations.values())).scores))
@@ -138,6 +137,16 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
             f"in float32 on {latency.device} with {latency.threads} threads, networks in turns."
         )
     return tuple(sentences)
+
+
+def _counted_on(cost: Cost) -> str:
+    """Say what a network was given when its cost was counted."""
+    if cost.output_size is None:
+        return f"inputs of {' and '.join('x'.join(map(str, shape)) for shape in cost.shapes)}"
+    pixels = "{}x{} output pixels".format(*cost.output_size)
+    if cost.feed is None:
+        return f"one image of {pixels}"
+    return f"one frame of {pixels}, with {cost.feed.frames} frames given at once"
 
 
 def _target(number: int, stages: int, stage: StageReached, graph: ChannelGraph) -> str:

@@ -1,6 +1,7 @@
 """Costs worked by hand, layer by layer."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from prunekit.errors import MeasureError
-from prunekit.measure.cost import count_macs, count_params, measure_cost
+from prunekit.measure.cost import count_macs, count_params, measure_cost, measure_cost_of
 from prunekit.measure.counters import cross_check
 from prunekit.nets.edsr import EDSR
 
@@ -201,3 +202,27 @@ def test_macs_grow_with_the_area():
     small = measure_cost(model, scale=2, output_size=(64, 64)).macs
     assert measure_cost(model, scale=2, output_size=(128, 64)).macs == 2 * small
     assert math.isclose(measure_cost(model, scale=2, output_size=(1280, 720)).macs, small * 225)
+
+
+class Mixing(nn.Module):
+    """Takes an image, a number of steps and a mask, by keyword."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3, 1, 1)
+
+    def forward(self, *, image, steps, mask):
+        for _ in range(steps):
+            image = image + self.conv(image)[:, :2] * mask[:, None].float()
+        return image
+
+
+def test_costs_of_other_inputs_than_images_say_on_what():
+    inputs = {"image": torch.rand(1, 2, 6, 5), "steps": 3, "mask": torch.ones(1, 6, 5).long()}
+    for with_values in (False, True):
+        cost = measure_cost_of(Mixing(), inputs, with_values=with_values)
+        assert cost.macs == 3 * 2 * 4 * 9 * 30
+        assert (cost.input_size, cost.output_size) == (None, None)
+        assert cost.shapes == ((1, 2, 6, 5), (1, 6, 5))
+    with pytest.raises(MeasureError, match=re.escape("input (1, 3, 4, 4) cannot be counted")):
+        measure_cost_of(Mixing(), {"image": torch.rand(1, 3, 4, 4), "steps": 1, "mask": None})

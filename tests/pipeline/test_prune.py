@@ -118,7 +118,7 @@ def test_a_network_in_training_mode_stays_in_it(dense):
     assert not any(module.training for module in result.model.modules())
 
 
-def test_a_network_of_several_inputs_is_pruned_and_not_counted_at_1280x720():
+def test_a_network_of_several_inputs_is_pruned_and_counted_on_those():
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -130,7 +130,10 @@ def test_a_network_of_several_inputs_is_pruned_and_not_counted_at_1280x720():
     call = (torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8))
     result = prunekit.prune(Two(), SMALLEST, call)
     assert result.model.head.out_channels == 8
-    assert result.report.entries == ()
+    macs = {entry.name: entry.macs for entry in result.report.entries}
+    assert macs == {name: 3 * 3 * width * 9 * 64 for name, width in (("dense", 16), ("slim", 8))}
+    (said,) = (s for s in result.report.convention if s.startswith("MACs"))
+    assert "for inputs of 1x3x8x8 and 1x3x8x8; flops" in said
 
 
 class OneSize(nn.Module):

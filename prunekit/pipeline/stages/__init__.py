@@ -8,6 +8,7 @@ __all__ = [
     "calibrate",
     "carry_out",
     "count",
+    "count_on",
     "count_otherwise",
     "evaluate_all",
     "load_held_out",
@@ -46,6 +47,7 @@ from prunekit.pipeline.stages.filters import (
 from prunekit.pipeline.stages.judging import (
     Evaluation,
     count,
+    count_on,
     count_otherwise,
     evaluate_all,
     time_all,

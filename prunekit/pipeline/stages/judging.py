@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Evaluation", "count", "count_otherwise", "evaluate_all", "time_all"]
+__all__ = ["Evaluation", "count", "count_on", "count_otherwise", "evaluate_all", "time_all"]
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from prunekit.data.image import Image
-from prunekit.measure.cost import Cost, measure_cost
+from prunekit.graph import Inputs
+from prunekit.measure.cost import Cost, measure_cost, measure_cost_of
 from prunekit.measure.counters import CounterResult, cross_check
 from prunekit.measure.evaluate import evaluate, evaluate_bicubic
 from prunekit.measure.feed import Feed
@@ -79,11 +80,13 @@ def count(
     *,
     scale: int,
     output_size: tuple[int, int],
+    feed: Feed | None = None,
     with_values: bool = False,
     at_most: int | None = None,
 ) -> dict[str, Cost]:
     """Parameters and multiply-accumulates at an output size (width, height).
 
+    Of one image, or of one frame of a clip that a network of video is given as `feed` says.
     Nothing is run but where values are asked for. Raises `MeasureError` for a network that runs
     more than `at_most` operators.
     """
@@ -92,9 +95,20 @@ def count(
             model,
             scale=scale,
             output_size=output_size,
+            feed=feed,
             with_values=with_values,
             at_most=at_most,
         )
+        for name, model in models.items()
+    }
+
+
+def count_on(
+    models: Mapping[str, nn.Module], inputs: Inputs, *, with_values: bool = False
+) -> dict[str, Cost]:
+    """Parameters and multiply-accumulates on inputs that are neither an image nor a clip."""
+    return {
+        name: measure_cost_of(model, inputs, with_values=with_values)
         for name, model in models.items()
     }
 
