@@ -28,17 +28,21 @@ class Latency:
     input_size: tuple[int, int]  # width, height
     device: str  # "cpu", or the name of the GPU
     threads: int  # of the CPU
+    frames: int | None = None  # of the clip that a pass is given; None: an image
 
 
 def measure_latency(
     models: Mapping[str, nn.Module],
     *,
-    input_shape: tuple[int, int, int, int],
+    input_shape: tuple[int, ...],
     repeats: int,
     warmup: int,
     progress: Progress,
 ) -> dict[str, Latency]:
-    """Time a forward pass of every network, one pass of each in turn, in evaluation mode."""
+    """Time a forward pass of every network, one pass of each in turn, in evaluation mode.
+
+    `input_shape` is that of images `(N, C, H, W)` or of clips `(N, T, C, H, W)`.
+    """
     progress.start("measure latency", warmup + repeats)
     inputs = {name: _noise(model, input_shape) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
@@ -55,7 +59,7 @@ def measure_latency(
     return {name: _latency(times[name], inputs[name]) for name in models}
 
 
-def _noise(model: nn.Module, shape: tuple[int, int, int, int]) -> Tensor:
+def _noise(model: nn.Module, shape: tuple[int, ...]) -> Tensor:
     """Make a random image, the same every time and without touching the global generator."""
     device, dtype = placement(model)
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device, dtype)
@@ -87,7 +91,8 @@ def _latency(times: list[float], batch: Tensor) -> Latency:
         min_ms=min(times),
         max_ms=max(times),
         repeats=len(times),
-        input_size=(batch.shape[3], batch.shape[2]),
+        input_size=(batch.shape[-1], batch.shape[-2]),
         device=torch.cuda.get_device_name(batch.device) if cuda else batch.device.type,
         threads=torch.get_num_threads(),
+        frames=batch.shape[1] if batch.ndim == len(("N", "T", "C", "H", "W")) else None,
     )

@@ -16,7 +16,7 @@ from prunekit.errors import DataError, RecipeError
 from prunekit.measure.feed import Feed
 from prunekit.measure.sensitivity import Probe
 from prunekit.pipeline import stages
-from prunekit.pipeline.job import Job, scale_of, takes_images
+from prunekit.pipeline.job import Job, feed_of, scale_of, takes_images
 from prunekit.recipe import (
     CalibrationSection,
     DepthSection,
@@ -153,14 +153,18 @@ def _check_measuring(job: Job, train: TrainImagesSection | None) -> None:
         raise RecipeError(message)
 
 
+def _timeable(job: Job) -> bool:
+    return takes_images(job) or feed_of(job) is not None
+
+
 def _check_evaluation(job: Job, held_out: HeldOutSection) -> None:
     """Refuse, before any training, what the network cannot be evaluated on."""
     (shape, *_) = job.graph.input_shapes
     section = job.recipe.evaluate
-    if section is not None and section.latency is not None and not takes_images(job):
+    if section is not None and section.latency is not None and not _timeable(job):
         message = (
-            f"evaluate.latency is that of one RGB image, and the network takes {shape}; leave "
-            "'latency' out"
+            f"evaluate.latency is that of one RGB image or clip, and the network takes {shape}; "
+            "leave 'latency' out"
         )
         raise RecipeError(message)
     if held_out.feed is None and len(shape) == len(("N", "T", "C", "H", "W")):

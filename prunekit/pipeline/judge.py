@@ -57,7 +57,7 @@ def judge(job: Job, done: Done, images: Images) -> Findings:
         counters = stages.count_otherwise(ends, job.inputs, progress=job.journal)
         found = replace(found, counters=counters, counted_at=tuple(job.inputs.shape))
     if latency is not None:
-        times = stages.time_all(ends, latency, scale=scale, progress=job.journal)
+        times = stages.time_all(ends, latency, scale=scale, feed=feed_of(job), progress=job.journal)
         found = replace(found, latencies=times)
     shown = stages.pictures(images.held_out) if recipe.report.crops else ()
     evaluations = stages.evaluate_all(

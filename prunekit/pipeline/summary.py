@@ -131,9 +131,12 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
         sentences.append(_comparison(recipe, next(iter(found.evaluations.values())).scores))
     if found.latencies:
         latency = next(iter(found.latencies.values()))
-        width, height = latency.input_size
+        size = "{}x{}".format(*latency.input_size)
+        given = f"one {size} LR image"
+        if latency.frames is not None:
+            given = f"one clip of {latency.frames} LR frames of {size}"
         sentences.append(
-            f"Latency: median of {latency.repeats} forward passes of one {width}x{height} LR image "
+            f"Latency: median of {latency.repeats} forward passes of {given} "
             f"in float32 on {latency.device} with {latency.threads} threads, networks in turns."
         )
     return tuple(sentences)

@@ -131,13 +131,15 @@ def time_all(
     section: LatencySection,
     *,
     scale: int,
+    feed: Feed | None = None,
     progress: Progress,
 ) -> dict[str, Latency]:
-    """Measure the latency of networks in turns, at an output size."""
+    """Measure the latency of networks in turns, of an image or a clip, at an output size."""
     width, height = (side // scale for side in section.output_size)
+    frames = () if feed is None or feed.frames is None else (feed.frames,)
     return measure_latency(
         models,
-        input_shape=(1, 3, height, width),
+        input_shape=(1, *frames, 3, height, width),
         repeats=section.repeats,
         warmup=section.warmup,
         progress=progress,

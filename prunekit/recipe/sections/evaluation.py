@@ -21,7 +21,7 @@ class LatencySection(Section):
     )
     warmup: Whole = Field(default=2, description="Passes before those.")
     output_size: tuple[Count, Count] = Field(
-        default=(1280, 720), description="Width and height of the output image."
+        default=(1280, 720), description="Width and height of the output image or frames."
     )
 
 
