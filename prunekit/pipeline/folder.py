@@ -4,11 +4,13 @@ from __future__ import annotations
 
 __all__ = ["check_alone", "check_free", "new_folder"]
 
+import ctypes
 import hashlib
 import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,9 @@ _PARTIAL = ".partial-"
 
 _SIGNS = ("plan.json", "slim.safetensors")
 """What every folder of ours holds, and no other that somebody would miss."""
+
+_AT_FDCWD, _EXCHANGE = -100, 2
+"""Of Linux' `renameat2`: paths are relative to the current folder; the two swap their names."""
 
 _CLOCK_STEP = 10.0
 """Seconds by which two readings of a start time may differ; process ids come back later."""
@@ -98,7 +103,12 @@ def check_alone(partial: Path, folder: Path) -> None:
 
 
 def _put_in_place(partial: Path, folder: Path) -> None:
-    if folder.is_dir():
+    """Let it take its name at once, so that there is a folder of that name at any moment."""
+    if not folder.is_dir():
+        partial.replace(folder)
+    elif _exchange(partial, folder):
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
         old = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
         old.rmdir()
         folder.replace(old)
@@ -108,9 +118,16 @@ def _put_in_place(partial: Path, folder: Path) -> None:
             old.replace(folder)
             raise
         shutil.rmtree(old, ignore_errors=True)
-    else:
-        partial.replace(folder)
     sync_folder(folder.parent)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two folders swap their names in one step, where the system can."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    here = ctypes.c_int(_AT_FDCWD)
+    return not rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(_EXCHANGE))
 
 
 def _prefix(folder: Path) -> str:

@@ -98,6 +98,30 @@ def test_what_exists_is_replaced_as_a_whole_when_told_to(folder):
     assert entries(folder.parent) == ["run"]
 
 
+def test_what_exists_is_replaced_also_where_two_folders_cannot_swap_names(folder, monkeypatch):
+    monkeypatch.setattr(module, "_exchange", lambda *_: False)
+    old_run(folder)
+    fill(folder)
+    assert entries(folder) == ["a"]
+    assert entries(folder.parent) == ["run"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux swaps two names in one step")
+def test_there_is_a_run_at_any_moment_while_it_is_replaced(folder, monkeypatch):
+    old = old_run(folder)
+
+    def killed(path: Path, **_: object) -> None:
+        assert entries(path) == old
+        assert entries(folder) == ["a"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module.shutil, "rmtree", killed)
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("it is no single step"))
+    with pytest.raises(KeyboardInterrupt):
+        fill(folder)
+    assert entries(folder) == ["a"]
+
+
 @pytest.mark.parametrize("name", ["thesis.txt", "plan.json"])
 def test_what_is_no_run_is_never_overwritten(folder, name):
     folder.mkdir(parents=True)
@@ -173,6 +197,7 @@ def test_the_old_folder_comes_back_when_the_new_one_cannot_take_its_place(folder
             raise OSError(5, "Input/output error")
         return original(self, target)
 
+    monkeypatch.setattr(module, "_exchange", lambda *_: False)  # as where the system cannot
     monkeypatch.setattr(Path, "replace", failing)
     with (
         pytest.raises(PrunekitError, match="cannot be written: Input/output error"),
