@@ -36,14 +36,21 @@ _MARK = re.compile(r"(?i)(?P<stem>.+?)(?:[_-](?:HR|GT|LR|LQ))?(?:[_-]?x(?P<scale
 def image_files(folder: Path, *, below: bool = False) -> Iterator[Path]:
     """Find the image files right in a folder or, with `below`, in the folders in it as well.
 
-    They are in order of their paths; hidden and other files are passed over, a link that leads
-    nowhere is not. Raises `DataError` for a folder that cannot be read.
+    They are in order of their paths; hidden and other files are passed over, and so is a link back
+    to a folder that it is in; a link that leads nowhere is not. Raises `DataError` for a folder
+    that cannot be read.
     """
+    return _image_files(folder, frozenset({folder.resolve()}) if below else None)
+
+
+def _image_files(folder: Path, around: frozenset[Path] | None) -> Iterator[Path]:
+    """The same, with the folders that it is in, itself among them, or None to look in no others."""
     for path in sorted(_entries(folder)):
         if path.name.startswith("."):
             continue
-        if below and path.is_dir():
-            yield from image_files(path, below=True)
+        if around is not None and path.is_dir():
+            if (real := path.resolve()) not in around:
+                yield from _image_files(path, around | {real})
         elif path.suffix.lower() in SUFFIXES and (path.is_file() or _leads_nowhere(path)):
             yield path
 

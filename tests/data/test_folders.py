@@ -138,6 +138,19 @@ def test_files_are_found_in_folders_below_and_links_to_nothing_are_not_lost(tmp_
         load((tmp_path, None))
 
 
+def test_a_link_back_to_a_folder_around_it_is_passed_over(tmp_path):
+    for name in ("a/b/x.png", "other/y.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "b" / "again").symlink_to(tmp_path / "a" / "b")
+    (tmp_path / "a" / "beside").symlink_to(tmp_path / "other")
+    (tmp_path / "link").symlink_to(tmp_path)
+    for folder in (tmp_path, tmp_path / "link"):
+        found = [file.relative_to(folder).as_posix() for file in image_files(folder, below=True)]
+        assert found == ["a/b/x.png", "a/beside/y.png", "other/y.png"]
+
+
 def test_hr_that_is_smaller_than_the_scale_is_refused(tmp_path):
     write(tmp_path / "dot.png", noise(0, (1, 9)))
     with pytest.raises(DataError, match="of 9x1 pixels is too small for scale 2"):
