@@ -81,6 +81,10 @@ def recipe(clips, *, centre=False, held_out=None, **changes):
     )
 
 
+def luma_network():
+    return nn.Sequential(nn.Conv2d(1, 8, 3, 1, 1), nn.Conv2d(8, 4, 3, 1, 1), nn.PixelShuffle(2))
+
+
 def frame_macs(channels):
     """EDSR x2 of one block by hand, for a frame of 16x12 pixels; it shifts the mean colour."""
     head, last = 3 * channels * 9, 4 * 3 * channels * 9
@@ -152,6 +156,7 @@ def test_no_crops_are_no_pictures(clips):
 
 def test_what_the_network_cannot_be_evaluated_on_is_told_before_any_training(clips):
     image = {"network": "edsr", "arguments": {"channels": 8, "blocks": 1}}
+    luma = {"factory": "tests.pipeline.test_video:luma_network", "input_shape": [1, 1, 12, 12]}
     for made, why in (
         (
             recipe(clips, held_out={"frames": None}),
@@ -160,6 +165,10 @@ def test_what_the_network_cannot_be_evaluated_on_is_told_before_any_training(cli
         (
             recipe(clips, model=image, train=None),
             r"takes \(1, 3, 48, 48\), which is an image, and data.evaluate.frames gives it clips",
+        ),
+        (
+            recipe(clips, model=luma, evaluate={"latency": {}}),
+            r"latency is that of one RGB image or clip, and the network takes \(1, 1, 12, 12\)",
         ),
     ):
         with pytest.raises(RecipeError, match=why):
