@@ -76,14 +76,18 @@ def _count(
 ) -> dict[str, Cost]:
     """Count at an output size, or at the traced one where the network takes no other."""
     scale, feed, asks = job.graph.scale, feed_of(job), bool(job.graph.notes)
-    if scale is None or (feed is None and not takes_images(job)):
-        return stages.count_on(networks, job.inputs, with_values=asks)
-    least, times = _PATIENCE
-    patience = max(least, times * job.graph.operators)
-    counted = partial(stages.count, networks, scale=scale, feed=feed)
     try:
-        return counted(output_size=output_size, at_most=patience)
+        if scale is None or (feed is None and not takes_images(job)):
+            return stages.count_on(networks, job.inputs, with_values=asks)
+        counted = partial(stages.count, networks, scale=scale, feed=feed)
+        least, times = _PATIENCE
+        try:
+            patience = max(least, times * job.graph.operators)
+            return counted(output_size=output_size, at_most=patience)
+        except MeasureError as error:
+            height, width = job.graph.output_shapes[0][-2:]
+            job.journal.warn(f"{error}; macs are stated for {width}x{height} output pixels instead")
+            return counted(output_size=(width, height), with_values=asks)
     except MeasureError as error:
-        height, width = job.graph.output_shapes[0][-2:]
-        job.journal.warn(f"{error}; macs are stated for {width}x{height} output pixels instead")
-        return counted(output_size=(width, height), with_values=asks)
+        job.journal.warn(f"{error}; no macs are stated")
+        return {}

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import prunekit
 from prunekit.errors import (
     FileFormatError,
+    MeasureError,
     PlanError,
     PrunekitError,
     RecipeError,
@@ -134,6 +135,19 @@ def test_a_network_of_several_inputs_is_pruned_and_counted_on_those():
     assert macs == {name: 3 * 3 * width * 9 * 64 for name, width in (("dense", 16), ("slim", 8))}
     (said,) = (s for s in result.report.convention if s.startswith("MACs"))
     assert "for inputs of 1x3x8x8 and 1x3x8x8; flops" in said
+
+
+def test_a_network_that_cannot_be_counted_is_pruned_all_the_same(dense, image, monkeypatch):
+    message = "macs at input (1, 3, 4, 4) cannot be counted"
+
+    def fails(*_: object, **__: object) -> None:
+        raise MeasureError(message)
+
+    monkeypatch.setattr(stages, "count", fails)
+    told = Listener()
+    result = prunekit.prune(dense, SMALLEST, image, progress=told)
+    assert result.report.entries == ()
+    assert told.warnings[-1] == f"{message}; no macs are stated"
 
 
 class OneSize(nn.Module):
