@@ -68,10 +68,10 @@ class Reordered(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _reordered(self, drawn: Tensor, draw: Draw) -> Tensor:
         for axis, groups in draw.axes.items():
-            order = torch.arange(drawn.shape[axis], device=drawn.device)
+            order = torch.arange(drawn.shape[axis])
             for indices in (groups[name] for name in groups if name in self._groups):
                 order[torch.from_numpy(indices.ravel())] = torch.from_numpy(
                     indices[::-1].ravel().copy()
                 )
-            drawn = drawn.index_select(axis, order)
+            drawn = drawn.index_select(axis, order.to(drawn.device))
         return drawn
