@@ -48,14 +48,16 @@ from benchmarks.children import ENGINE, Job, Row, failure, read_rows
 from benchmarks.peer_tools import output_layers
 from benchmarks.trained_networks import (
     Card,
+    Pairs,
     build,
     data_folder,
     network_name,
     networks,
     psnr_y,
     row_name,
+    training,
 )
-from prunekit.data.pairs import Folder, ImagePair, load_pairs
+from prunekit.data.pairs import Folder, load_pairs
 from prunekit.data.patches import Patches
 from prunekit.errors import PrunekitError
 from prunekit.files import write_atomic
@@ -92,8 +94,6 @@ HIGHEST = 7 / 8
 PEERS = ("torch-pruning magnitude", "torch-pruning taylor", "torch-pruning lamp")
 KINDS = {PEERS[0]: "group_norm", PEERS[1]: "taylor", PEERS[2]: "lamp"}
 """Ours of the same kind."""
-
-Pairs = Sequence[ImagePair]
 
 
 @dataclass(frozen=True)
@@ -370,12 +370,6 @@ def macs(model: nn.Module) -> int:
 def images(name: str, scale: int) -> Pairs:
     """A benchmark set."""
     return load_pairs(Folder(data_folder() / "benchmarks" / name / "HR"), scale, progress=Silent())
-
-
-@cache
-def training(scale: int) -> Pairs:
-    """What is looked at and trained on."""
-    return load_pairs(Folder(data_folder() / "train" / "DIV2K_testLRx4"), scale, progress=Silent())
 
 
 def below(rows: Sequence[Row]) -> Iterator[str]:

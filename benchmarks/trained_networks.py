@@ -10,8 +10,10 @@ with the code of its authors. Networks are those of `prunekit.nets`, their weigh
   five images of Set5, LR by MATLAB's bicubic; float32, one thread. `agrees` is whether the dense
   network is within 0.1 dB of `reference`: the published figure, else the recorded one
   (`bicubic` is MATLAB's enlargement)
-* `pruned`: 10 % of the units removed by L2 magnitude, widths not rounded, no training after.
-  `local` takes the same share of every group, `global` compares units of all groups
+* `pruned`: 10 % of the units removed, widths not rounded, no training after. `local` takes the
+  same share of every group by L2 magnitude, `global` compares units of all groups;
+  `reconstruction` takes the same share by what the layers that read a unit lose of what they
+  compute, on 16 batches of 4 patches of 48 x 48 pixels of LR of the training images
 * `alone`: dB that each group costs on the image `butterfly` if the units that `local` takes of it
   leave and all others stay (with the groups whose widths are tied to it): where a collapse is from
 * `units_alone`: of the five costliest groups that cost more than 1 dB, what each of the units that
@@ -33,7 +35,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,6 +49,7 @@ from torch import Tensor, nn
 import prunekit
 from benchmarks.children import ENGINE, Job, Row, failure, read_rows
 from prunekit.data.pairs import Folder, ImagePair, load_pairs
+from prunekit.data.patches import Patches
 from prunekit.errors import DataError
 from prunekit.files import write_atomic
 from prunekit.measure.environment import environment
@@ -59,6 +62,7 @@ from prunekit.surgery import apply
 
 Card = Mapping[str, Any]
 """The JSON beside a file of weights."""
+Pairs = list[ImagePair]
 
 RATIO = 0.1
 TOLERANCE = 0.1  # dB
@@ -70,7 +74,12 @@ SOURCES = (
     "benchmarks/trained_networks.py",
 )
 SIDES = (48, 48)
-CASES = ("local", "global")
+CASES: Mapping[str, Mapping[str, str]] = {
+    "local": {"criterion": "l2", "allocation": "local"},
+    "global": {"criterion": "l2", "allocation": "global"},
+    "reconstruction": {"criterion": "reconstruction", "allocation": "local"},
+}
+BATCHES, BATCH_SIZE = 16, 4
 PROBE = "butterfly"
 COSTLY = 1.0  # dB
 LOOKED_INTO = 5  # groups
@@ -151,7 +160,8 @@ def measure(card: Card, scale: int) -> Row:
         return {**row, "status": "skipped", "why": failure(error)}
     except Exception as error:  # noqa: BLE001 - any failure is a result
         return {**row, "status": "failed", "why": failure(error)}
-    row["pruned"] = {c: pruned_case(model, c, pairs, each=c == "local") for c in CASES}
+    seen = calibration(scale)
+    row["pruned"] = {c: pruned_case(model, c, pairs, seen) for c in CASES}
     row["note"] = note(row["pruned"])
     failed = [case for case in row["pruned"].values() if "why" in case]
     return {**row, "status": "failed" if failed else "ok", **(failed[0] if failed else {})}
@@ -176,12 +186,25 @@ def set5() -> Folder:
     return Folder(data_folder() / "benchmarks" / "Set5" / "HR")
 
 
-def psnr_y(model: nn.Module, pairs: list[ImagePair]) -> float:
+@cache
+def training(scale: int) -> Pairs:
+    """The images that criteria look at."""
+    return load_pairs(Folder(data_folder() / "train" / "DIV2K_testLRx4"), scale, progress=Silent())
+
+
+@cache
+def calibration(scale: int) -> list[tuple[Tensor, Tensor]]:
+    """Patches of them, LR and HR."""
+    patches = Patches(training(scale), SIDES[0], seed=0)
+    return [patches.sample(step, range(BATCH_SIZE)) for step in range(BATCHES)]
+
+
+def psnr_y(model: nn.Module, pairs: Pairs) -> float:
     """Mean PSNR-Y in dB."""
     return round(evaluate(model, pairs, PROTOCOLS["y"], progress=Silent()).psnr, 3)
 
 
-def dense_figures(card: Card, scale: int, model: nn.Module, pairs: list[ImagePair]) -> Row:
+def dense_figures(card: Card, scale: int, model: nn.Module, pairs: Pairs) -> Row:
     """What the dense network reaches, beside what it should."""
     published = (card["published_psnr_ssim_y"][f"x{scale}"] or {}).get("Set5", [None])[0]
     recorded = card["measured_psnr_ssim_y"][f"x{scale}"]["Set5"][0]
@@ -201,28 +224,28 @@ def dense_figures(card: Card, scale: int, model: nn.Module, pairs: list[ImagePai
     }
 
 
-def pruned_case(model: nn.Module, allocation: str, pairs: list[ImagePair], *, each: bool) -> Row:
-    """Prune in one way; `each` asks what every group costs too. A failure is a result."""
+def pruned_case(
+    model: nn.Module, name: str, pairs: Pairs, seen: list[tuple[Tensor, Tensor]]
+) -> Row:
+    """Prune in one way; of `local` what every group costs too. A failure is a result."""
     section = {
         "method": "filter",
-        "criterion": "l2",
-        "allocation": allocation,
+        **CASES[name],
         "target": {"channel_ratio": RATIO},
         "round_to": 1,
         "min_width": 1,
     }
     image = torch.rand(1, 3, *SIDES, generator=torch.Generator().manual_seed(0))
     try:
-        result = prunekit.prune(model, {"prune": section}, image)
+        given = seen if name == "reconstruction" else None
+        result = prunekit.prune(model, {"prune": section}, image, calibration=given)
         row = {"psnr_y": psnr_y(result.model, pairs), **figures(result)}
-        return {**row, **explained(model, result, image, pairs)} if each else row
+        return {**row, **explained(model, result, image, pairs)} if name == "local" else row
     except Exception as error:  # noqa: BLE001 - any failure is a result
         return {"why": failure(error)}
 
 
-def explained(
-    model: nn.Module, result: prunekit.PruneResult, image: Tensor, pairs: list[ImagePair]
-) -> Row:
+def explained(model: nn.Module, result: prunekit.PruneResult, image: Tensor, pairs: Pairs) -> Row:
     """What every group costs by itself, which units it hangs on, and the rest without these."""
     butterfly = [pair for pair in pairs if pair.name == PROBE]
     probe = Probe(model, result.plan, prunekit.trace(model, image), butterfly)
@@ -249,7 +272,7 @@ class Probe:
     model: nn.Module
     plan: prunekit.Plan
     graph: prunekit.ChannelGraph
-    image: list[ImagePair]
+    image: Pairs
 
     @cached_property
     def kept(self) -> dict[str, tuple[int, ...]]:
@@ -402,7 +425,7 @@ def show(rows: list[Row]) -> None:
     bicubic = {f"x{r['scale']}": f"{r['bicubic']:.2f}" for r in rows if "bicubic" in r}
     told = ", ".join(f"{scale} {figure}" for scale, figure in sorted(bicubic.items()))
     table = Table(
-        *("network", "should be", "dense", "local", "MACs", "global", "MACs"),
+        *("network", "should be", "dense", *(cell for name in CASES for cell in (name, "MACs"))),
         title=f"PSNR-Y on Set5 in dB, {RATIO:.0%} of the units removed, no training after",
         caption=f"! is more than {TOLERANCE} dB off; bicubic has {told}",
         padding=0,
