@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunekit.graph.flow import Flow
 from prunekit.graph.groups import Indices
 from prunekit.graph.labels import Axis
+from prunekit.graph.reverse import reverse_units
 
 NOISE = frozenset({"aten.rand", "aten.randn"})
 """Operators that make random numbers of a size that they are told."""
@@ -68,10 +68,6 @@ class Reordered(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _reordered(self, drawn: Tensor, draw: Draw) -> Tensor:
         for axis, groups in draw.axes.items():
-            order = torch.arange(drawn.shape[axis])
-            for indices in (groups[name] for name in groups if name in self._groups):
-                order[torch.from_numpy(indices.ravel())] = torch.from_numpy(
-                    indices[::-1].ravel().copy()
-                )
-            drawn = drawn.index_select(axis, order.to(drawn.device))
+            moved = [groups[name] for name in groups if name in self._groups]
+            drawn = reverse_units(drawn, axis, moved)
         return drawn

@@ -27,9 +27,10 @@ from prunekit.graph.compare import (
     runs,
 )
 from prunekit.graph.draws import Draw, Reordered
-from prunekit.graph.groups import ChannelGroup
+from prunekit.graph.groups import ChannelGroup, Indices
 from prunekit.graph.precision import is_double
 from prunekit.graph.record import Inputs
+from prunekit.graph.reverse import reverse_units
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class _Trial:
     def _compared(
         self, groups: Sequence[ChannelGroup], expected: Sequence[Tensor], dtype: torch.dtype | None
     ) -> Difference:
-        reversed_model = edited_copy(self._model, _permutation(_reversed_orders(groups)), dtype)
+        reversed_model = edited_copy(self._model, _reversing(groups), dtype)
         moved = partial(Reordered, self._draws, {group.name for group in groups})
         within = moved if self._draws else nullcontext
         return compare(expected, run(reversed_model, self._inputs, dtype, within=within))
@@ -167,33 +168,17 @@ def _unchanged(_: str, tensor: Tensor) -> Tensor:
     return tensor
 
 
-def _permutation(orders: _Orders) -> Edit:
-    """An edit that moves every unit of the reversed groups."""
-
-    def permute(name: str, tensor: Tensor) -> Tensor:
-        for axis, moves in orders.get(name, {}).items():
-            order = torch.arange(tensor.shape[axis], device=tensor.device)
-            for places, sources in moves:
-                order[places.to(tensor.device)] = sources.to(tensor.device)
-            tensor = tensor.index_select(axis, order)
-        return tensor
-
-    return permute
-
-
-_Orders = dict[str, dict[int, list[tuple[Tensor, Tensor]]]]
-"""By tensor and axis: places, and the places that their content comes from."""
-
-
-def _reversed_orders(
-    groups: Sequence[ChannelGroup],
-) -> _Orders:
-    orders: _Orders = {}
+def _reversing(groups: Sequence[ChannelGroup]) -> Edit:
+    """An edit that moves every unit of the groups."""
+    members: dict[str, dict[int, list[Indices]]] = {}
     for group in groups:
         for member in group.members:
-            move = (
-                torch.from_numpy(member.indices.ravel()),
-                torch.from_numpy(member.indices[::-1].ravel().copy()),
-            )
-            orders.setdefault(member.tensor, {}).setdefault(member.axis, []).append(move)
-    return orders
+            axes = members.setdefault(member.tensor, {})
+            axes.setdefault(member.axis, []).append(member.indices)
+
+    def reverse(name: str, tensor: Tensor) -> Tensor:
+        for axis, units in members.get(name, {}).items():
+            tensor = reverse_units(tensor, axis, units)
+        return tensor
+
+    return reverse
