@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["trace_attributes"]
 
 import argparse
+import copy
 import dataclasses
 import types
 from collections.abc import MutableMapping
@@ -46,21 +47,32 @@ def trace_attributes(model: nn.Module, private: nn.Module) -> None:
         attributes = vars(module)
         for key in [key for key in attributes if key not in inherited]:
             attributes[key] = walk.traced(attributes[key], vars(originals[name]).get(key), key)
-        for key, value in _class_integers(type(module)).items():
-            attributes.setdefault(key, Size(value, Attribute(name, key)))
+        for key, value in _class_sizes(type(module)).items():
+            if key not in attributes:
+                attributes[key] = walk.traced(copy.deepcopy(value), value, key)
         if _package(module) == "einops" and "axes_lengths" in attributes:  # kept there twice
             attributes["_axes_lengths"] = tuple(attributes["axes_lengths"].items())
 
 
-def _class_integers(cls: type) -> dict[str, int]:
-    """Plain integers among the attributes of a class and its bases, but for those of torch."""
-    found: dict[str, int] = {}
+def _class_sizes(cls: type) -> dict[str, Any]:
+    """Attributes of a class and its bases that are integers or hold some, but for torch's."""
+    found: dict[str, Any] = {}
     for base in cls.__mro__:
         if not base.__module__.startswith("torch."):
             for key, value in vars(base).items():
                 if not key.startswith("__"):
                     found.setdefault(key, value)
-    return {key: value for key, value in found.items() if type(value) is int}
+    return {key: value for key, value in found.items() if _is_of_integers(value)}
+
+
+def _is_of_integers(value: object) -> bool:
+    """Whether it is an integer, or a list, tuple or dictionary in which there are some."""
+    match value:
+        case list() | tuple():
+            return any(map(_is_of_integers, value))
+        case dict():
+            return any(map(_is_of_integers, value.values()))
+    return type(value) is int
 
 
 class _Walk:

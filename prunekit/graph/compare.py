@@ -15,6 +15,7 @@ __all__ = [
     "rounded_once",
     "run",
     "runs",
+    "unchanged",
 ]
 
 import zlib
@@ -27,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from prunekit.graph.caches import uncached
 from prunekit.graph.copying import copy_with, like, tensors_of
 from prunekit.graph.precision import doubled, is_double
 from prunekit.graph.randomness import own_randomness
@@ -123,7 +125,12 @@ def _run(
     within: Callable[[], AbstractContextManager[object]],
 ) -> list[Tensor]:
     private = tree_map(lambda x: converted(x, dtype), plain(inputs))
-    with torch.no_grad(), own_randomness(model), within():
+    with (
+        torch.no_grad(),
+        own_randomness(model),
+        uncached(model, scripted=True),
+        within(),
+    ):
         result = call(model, private)
     return tensors_in(result)
 
@@ -159,6 +166,11 @@ def generic(model: nn.Module, gain: float = 1.0) -> Edit:
         return fresh.to(tensor)
 
     return values
+
+
+def unchanged(_: str, tensor: Tensor) -> Tensor:
+    """The edit that leaves everything as it is."""
+    return tensor
 
 
 def rounded_once(_: str, tensor: Tensor) -> Tensor:

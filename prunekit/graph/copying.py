@@ -32,13 +32,21 @@ def copy_with(model: Model, replacements: Mapping[int, Tensor]) -> Model:
     """
     memo: dict[int, Any] = dict(replacements)
     try:
-        return copy.deepcopy(model, memo)
+        copied = copy.deepcopy(model, memo)
     except Exception as error:  # attributes of any kind can refuse in any way
         message = (
             f"{type(model).__name__} cannot be copied ({error}); "
             "store what its attributes hold as parameters, buffers or plain values"
         )
         raise TraceError(message) from error
+    own = {id(module): name for name, module in model.named_modules()}
+    if shared := next((own[id(m)] for m in copied.modules() if id(m) in own), None):
+        message = (
+            f"a copy of {type(model).__name__} shares its module '{shared}', so it cannot be "
+            "worked on; let `__deepcopy__` copy it"
+        )
+        raise TraceError(message)
+    return copied
 
 
 def fake_copy(model: Model, mode: FakeTensorMode) -> Model:

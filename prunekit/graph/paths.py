@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["read_path", "write_path"]
 
 import ast
+import copy
 import re
 import types
 from collections.abc import Sequence
@@ -68,6 +69,8 @@ def _replaced(holder: Any, steps: Sequence[_Step], value: object, path: str) -> 
         return value
     (kind, key), *rest = steps
     before = _get(holder, steps[0], path)
+    if rest and isinstance(before, list | dict) and _is_of_class(holder, key):
+        before = vars(holder)[key] = copy.deepcopy(before)
     after = _replaced(before, rest, value, path)
     if after is before:
         return holder
@@ -83,3 +86,8 @@ def _replaced(holder: Any, steps: Sequence[_Step], value: object, path: str) -> 
     else:
         setattr(holder, key, after)
     return holder
+
+
+def _is_of_class(holder: Any, key: str) -> bool:
+    """Whether all objects of the class share what lies there."""
+    return key not in getattr(holder, "__dict__", {key}) and hasattr(type(holder), key)

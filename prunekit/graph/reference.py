@@ -8,9 +8,11 @@ stay.
 
 from __future__ import annotations
 
-__all__ = ["Removed", "run_without"]
+__all__ = ["References", "Removed", "run_without"]
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from prunekit.errors import VerificationError
 from prunekit.graph.attributes import trace_attributes
@@ -55,8 +57,39 @@ _ATTENTION = "aten._scaled_dot_product_"
 
 _PRODUCTS = frozenset({"aten.bmm", "aten.mm"})
 
+_OF_STORAGE = frozenset({"dtype", "layout", "memory_format"})
+"""Arguments that are declared as integers, and are no sizes."""
+
 Removed = Mapping[str, Mapping[int, Sequence[int]]]
 """Indices that leave, by parameter or buffer and by axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """A recording of a network, and what its labels and classes say."""
+
+    operators: Sequence[Operator]
+    walked: Walk
+    solution: Solution
+
+
+class References:
+    """Recordings of one network, kept for every size that it runs at."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], _Reference] = {}
+        self.reused = False
+        """Whether one was followed by the network with other weights or in another type."""
+
+    def kept(self, inputs: Inputs) -> _Reference | None:
+        """What was recorded at that size, if anything was."""
+        found = self._kept.get(_size(inputs))
+        self.reused |= found is not None
+        return found
+
+    def keep(self, inputs: Inputs, reference: _Reference) -> None:
+        """From now on the one of that size."""
+        self._kept[_size(inputs)] = reference
 
 
 def run_without(
@@ -67,6 +100,7 @@ def run_without(
     edit: Edit,
     dtype: torch.dtype | None,
     options: TraceOptions,
+    references: References | None = None,
 ) -> list[Tensor]:
     """All tensors that a model computes with channels switched off.
 
@@ -77,12 +111,44 @@ def run_without(
         edit: sets them to zero.
         dtype: type to compute in; its own if None.
         options: how the network was traced when the slices were found.
+        references: recordings of the same network, maybe with other weights; if it runs other
+            operators now, it is recorded anew.
 
     Raises:
         VerificationError: an operator that reduces over them cannot be run on a part of them.
     """
     tensors = tree_map(lambda x: converted(x, dtype), plain(inputs))
+    references = References() if references is None else references
+    private = converted_copy(model, edit, dtype)
+    trace_attributes(model, private)
     wide = dtype == torch.float64 or is_double(model)
+
+    def followed(reference: _Reference) -> list[Tensor]:
+        leaving = _Leaving(reference, removed)
+        tape = _Follower(ModulePath(private), reference, leaving)
+        return tensors_in(follow(model, private, tensors, Way(tape, wide=wide, left=leaving.left)))
+
+    if kept := references.kept(inputs):
+        with suppress(VerificationError):
+            return followed(kept)
+    fresh = _reference(model, tensors, dtype, options, wide=wide)
+    references.keep(inputs, fresh)
+    return followed(fresh)
+
+
+def _size(inputs: Inputs) -> tuple[object, ...]:
+    leaves = tree_leaves(plain(inputs))
+    return tuple(tuple(x.shape) if isinstance(x, Tensor) else repr(x) for x in leaves)
+
+
+def _reference(
+    model: nn.Module,
+    tensors: Inputs,
+    dtype: torch.dtype | None,
+    options: TraceOptions,
+    *,
+    wide: bool,
+) -> _Reference:
     recording = _recorded(model, tensors, dtype, wide=wide)
     walked = walk(
         recording,
@@ -91,14 +157,8 @@ def run_without(
         layers=layers_in(model),
         opaque=options.opaque,
     )
-    solution = find_structure(recording, walked, model, options.attention).flow.solution
-    leaving = _Leaving(walked, solution, removed)
-    private = converted_copy(model, edit, dtype)
-    trace_attributes(model, private)
-    where = ModulePath(private)
-    tape = _Reference(where, recording.operators, walked, leaving)
-    result = follow(model, private, tensors, Way(tape, wide=wide, left=leaving.left))
-    return tensors_in(result)
+    structure = find_structure(recording, walked, model, options.attention)
+    return _Reference(recording.operators, walked, structure.flow.solution)
 
 
 def _recorded(
@@ -112,9 +172,9 @@ def _recorded(
 class _Leaving:
     """Tells which indices of an axis leave."""
 
-    def __init__(self, walked: Walk, solution: Solution, removed: Removed) -> None:
-        self._walked = walked
-        self._solution = solution
+    def __init__(self, reference: _Reference, removed: Removed) -> None:
+        self._walked = walked = reference.walked
+        self._solution = solution = reference.solution
         self._gone = np.zeros(len(solution.classes), dtype=np.bool_)
         for name, axes in removed.items():
             for position, indices in axes.items():
@@ -143,19 +203,13 @@ class _Leaving:
         }
 
 
-class _Reference(Tape):  # type: ignore[no-untyped-call]
+class _Follower(Tape):  # type: ignore[no-untyped-call]
     """Follows a recording, and runs what reduces over leaving channels without them."""
 
-    def __init__(
-        self,
-        module: Callable[[], str],
-        operators: Sequence[Operator],
-        walked: Walk,
-        leaving: _Leaving,
-    ) -> None:
+    def __init__(self, module: Callable[[], str], reference: _Reference, leaving: _Leaving) -> None:
         super().__init__(module)
-        self._operators = operators
-        self._walked = walked
+        self._operators = reference.operators
+        self._walked = reference.walked
         self._leaving = leaving
 
     def run(
@@ -317,7 +371,7 @@ def _sizes_and_tensors(operator: Operator) -> list[Any]:
     sizes = [
         argument
         for declared, argument in zip(schema.arguments, operator.arguments, strict=True)
-        if "int" in str(declared.type)
+        if "int" in str(declared.type) and declared.name not in _OF_STORAGE
     ]
     return [sizes, operator.operands]
 

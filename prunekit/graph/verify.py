@@ -25,6 +25,7 @@ from prunekit.graph.compare import (
     rounded_once,
     run,
     runs,
+    unchanged,
 )
 from prunekit.graph.draws import Draw, Reordered
 from prunekit.graph.groups import ChannelGroup, Indices
@@ -118,7 +119,7 @@ class _Trial:
         self._model = model
         self._inputs = inputs
         self._draws = draws
-        self._expected = run(edited_copy(model, _unchanged), inputs)
+        self._expected = run(edited_copy(model, unchanged), inputs)
 
     def is_finite(self) -> bool:
         """Whether the untouched model computes nothing infinite."""
@@ -147,7 +148,7 @@ class _Trial:
             return difference
         if not runs(self._model, self._inputs, double):
             return difference
-        plain = edited_copy(self._model, _unchanged, double)
+        plain = edited_copy(self._model, unchanged, double)
         return self._compared(groups, run(plain, self._inputs, double), double)
 
     def _compared(
@@ -162,10 +163,6 @@ class _Trial:
 def _subsets(groups: Sequence[ChannelGroup]) -> Iterator[list[ChannelGroup]]:
     for bit in range(len(groups).bit_length()):
         yield [group for number, group in enumerate(groups, start=1) if number >> bit & 1]
-
-
-def _unchanged(_: str, tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _reversing(groups: Sequence[ChannelGroup]) -> Edit:

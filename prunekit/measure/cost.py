@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["Cost", "count_macs", "count_params", "measure_cost", "measure_cost_of"]
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 from prunekit.errors import MeasureError
-from prunekit.graph import Inputs, clone_model, fake_copy, quiet_fakes
+from prunekit.graph import Inputs, clone_model, fake_copy, quiet_fakes, uncached
 from prunekit.graph.record import call, plain
 from prunekit.measure.feed import Feed
 from prunekit.measure.mode import placement
@@ -106,9 +106,10 @@ def count_macs(
         copied = fake_copy(model, fake) if fake else clone_model(model)
         hollow = copied.eval().requires_grad_(requires_grad=False)
         with ExitStack() as around:
-            for context in (fake, torch.no_grad(), _plain_attention(), quiet_fakes()):
-                if context is not None:
-                    around.enter_context(context)
+            own = uncached(model, scripted=True)
+            for context in (own, fake or nullcontext(), _plain_attention(), quiet_fakes()):
+                around.enter_context(context)
+            around.enter_context(torch.no_grad())
             counter = around.enter_context(FlopCounterMode(display=False))
             if at_most is not None:
                 around.enter_context(_Patience(at_most))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from prunekit.graph import clone_model
+from prunekit.graph import clone_model, uncached
 from prunekit.measure.cost import count_macs, count_params
 
 
@@ -42,7 +42,7 @@ def _ask(
     name: str, counter: _Counter, model: nn.Module, inputs: tuple[Tensor, ...]
 ) -> CounterResult:
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), uncached(model, scripted=True):
             # Their last releases are older than what they import.
             warnings.simplefilter("ignore", DeprecationWarning)
             macs, params, note = counter(model, inputs)
