@@ -8,7 +8,8 @@ thread, and pruned by each channel ratio with widths rounded to each number (`mi
 same number), by L2 magnitude, every group the same share. For each of these, a case:
 
 * `plan` and `rebuild` are seconds of processor time; `verify` is the proof at two sizes, with the
-  network's own weights and with generic ones in float64; `search` is what looking for groups that
+  network's own weights and with generic ones in float64. What all proofs of a network have in
+  common is computed in the first case. `search` is what looking for groups that
   do not survive took, where the first plan failed the proof, and `held` how many of all groups
   stay whole for it
 * `macs` and `params`: shares removed, of multiply-accumulates at the traced size; `as_predicted`
@@ -58,12 +59,12 @@ from benchmarks.children import (
 )
 from benchmarks.peers_trace import peer_jobs
 from prunekit.files import write_atomic
-from prunekit.graph import ChannelGraph, TraceOptions, trace
+from prunekit.graph import ChannelGraph, trace
 from prunekit.measure.environment import environment
 from prunekit.pipeline import stages
 from prunekit.progress import Silent
 from prunekit.recipe import PruneSection
-from prunekit.surgery import save_slim
+from prunekit.surgery import Original, save_slim
 
 TIMEOUT = 900.0
 RATIOS = (0.5, 0.25, 0.75)
@@ -98,7 +99,8 @@ def main() -> None:
     every, nets = matching([]), matching(options.names)
     ours = {net.name: Job(["--child", net.name, *cases], SOURCES) for net in every}
     theirs = peer_jobs(every, PEERS, PEER_LIMIT)
-    rows = read_rows(options.json, ours | theirs)
+    kept = read_rows(options.json, ours | theirs)
+    rows = {name: row for name, row in kept.items() if name in theirs or has_all(row, options)}
 
     def keep(row: Row) -> None:
         rows[row["name"]] = row
@@ -116,6 +118,13 @@ def main() -> None:
     show([rows[name] for name in (*asked, *peers)])
 
 
+def has_all(row: Row, options: argparse.Namespace) -> bool:
+    """Whether a row has every case that is asked for, or never will."""
+    cases = {(case["ratio"], case["round_to"]) for case in row.get("cases", ())}
+    asked = {(ratio, multiple) for ratio in options.ratios for multiple in options.rounding}
+    return row["status"] != "ok" or asked <= cases
+
+
 def measure(net: Architecture, ratios: Sequence[float], rounding: Sequence[int], out: Path) -> None:
     """Prune one network in every way; what is known is written after each."""
     warnings.simplefilter("ignore")
@@ -125,7 +134,7 @@ def measure(net: Architecture, ratios: Sequence[float], rounding: Sequence[int],
     try:
         torch.manual_seed(0)
         model, inputs = net.build(), net.example()
-        graph = trace(model, inputs)
+        graph, original = trace(model, inputs), Original(model, inputs)
         for multiple in rounding:
             for ratio in ratios:
                 first = not row["cases"]
@@ -133,7 +142,7 @@ def measure(net: Architecture, ratios: Sequence[float], rounding: Sequence[int],
                     {"ratio": ratio, "round_to": multiple, "verdict": "not finished"}
                 )
                 tell({**row, "status": "ok"})
-                row["cases"][-1] |= case(net, (model, graph), ratio, multiple, load=first)
+                row["cases"][-1] |= case(net, (original, graph), ratio, multiple, load=first)
                 row["peak_mb"] = peak_mb()
     except Exception as error:  # noqa: BLE001 - any failure of other people's code is a result
         tell({**row, "status": "error", "why": failure(error)})
@@ -163,14 +172,14 @@ class Watch(Silent):
 
 def case(
     net: Architecture,
-    traced: tuple[nn.Module, ChannelGraph],
+    traced: tuple[Original, ChannelGraph],
     ratio: float,
     multiple: int,
     *,
     load: bool,
 ) -> Row:
     """Prune one network in one way."""
-    model, graph = traced
+    original, graph = traced
     section = PruneSection.model_validate(
         {
             "method": "filter",
@@ -181,7 +190,16 @@ def case(
     )
     watch, inputs = Watch(), net.example()
     try:
-        pruned = stages.prune(model, graph, section, inputs, TraceOptions(), seed=0, progress=watch)
+        pruned = stages.prune(
+            original.model,
+            graph,
+            section,
+            inputs,
+            original.options,
+            seed=0,
+            progress=watch,
+            original=original,
+        )
     except prunekit.PrunekitError as error:
         return {"verdict": type(error).__name__, "why": failure(error), **timed(watch)}
     plan, check = pruned.plan, pruned.verification

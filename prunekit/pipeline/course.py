@@ -23,7 +23,7 @@ from prunekit.pipeline.summary import StageReached
 from prunekit.plan import Origin, Plan, plan_units
 from prunekit.recipe import DepthSection, PruneSection, Step, TrainSection, UnstructuredSection
 from prunekit.sparse import MaskProof, Masks, check_zeros, follow_plan
-from prunekit.surgery import Verification
+from prunekit.surgery import Original, Verification
 from prunekit.train.curve import TrainingCurve
 from prunekit.train.loop import Session
 from prunekit.train.matching import find_matches
@@ -145,9 +145,8 @@ def _pruned(
     settled = _settled_plan(job, aim, number)
     if settled is not None and settled.is_file():
         plan = Plan.from_json(settled.read_text(encoding="utf-8"))
-        return stages.rebuild(
-            model, plan, aim, job.inputs, options=job.options, progress=job.journal
-        )
+        original = Original(model, job.inputs, job.options)
+        return stages.rebuild(original, plan, aim, progress=job.journal)
     pruned = stages.prune(
         model,
         aim.graph,
@@ -256,9 +255,8 @@ def _leave(job: Job, done: Done, softly: _Softly) -> None:
     """Remove the units that a training has settled on."""
     plan = softly.hook.plan
     assert plan is not None  # the recipe makes it train for long enough
-    pruned = stages.rebuild(
-        done.model, plan, softly.aim, job.inputs, options=job.options, progress=job.journal
-    )
+    original = Original(done.model, job.inputs, job.options)
+    pruned = stages.rebuild(original, plan, softly.aim, progress=job.journal)
     _take(done, softly.aim.size, pruned)
 
 

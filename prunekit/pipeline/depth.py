@@ -30,7 +30,7 @@ from prunekit.plan import Kind, Target
 from prunekit.progress import Progress
 from prunekit.recipe import DepthSection
 from prunekit.score import CRITERIA, Calibration, Criterion, gather
-from prunekit.surgery import apply, prove
+from prunekit.surgery import Original, apply, prove
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,7 @@ def remove_blocks(
     """
     criterion = criterion or CRITERIA[aim.section.criterion]
     held: tuple[str, ...] = ()
+    original = Original(model, inputs, options)
     while True:
         chosen = _chosen(
             model,
@@ -125,11 +126,11 @@ def remove_blocks(
             progress=progress,
         )
         try:
-            pruned = carry_out(model, chosen.plan, inputs, options, progress=progress)
+            pruned = carry_out(original, chosen.plan, progress=progress)
             return replace(pruned, reached=chosen.reached)
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
-            faulty = _faulty(model, aim.graph, chosen, inputs, options)
+            faulty = _faulty(original, aim.graph, chosen)
             if not faulty:
                 raise
             held += faulty
@@ -178,19 +179,13 @@ def _what(lacking: str) -> str:
     return lacking.replace("no ", "any ", 1)
 
 
-def _faulty(
-    model: nn.Module,
-    graph: ChannelGraph,
-    chosen: DepthPlan,
-    inputs: Inputs,
-    options: TraceOptions,
-) -> tuple[str, ...]:
+def _faulty(original: Original, graph: ChannelGraph, chosen: DepthPlan) -> tuple[str, ...]:
     """Blocks that cannot leave even alone."""
     found = []
     for name in chosen.order:
         alone = plan_blocks(graph, [name])
         try:
-            prove(model, apply(alone, model), alone, inputs, options=options)
+            prove(original, apply(alone, original.model), alone)
         except (SurgeryError, VerificationError):
             found.append(name)
     return tuple(found)

@@ -43,14 +43,15 @@ def new_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     Raises:
         PrunekitError: the folder exists and `overwrite` is off, or it cannot be made.
     """
-    folder = Path(os.path.realpath(folder))
     try:
+        folder = Path(os.path.realpath(folder))
         check_free(folder, overwrite=overwrite)
         folder.parent.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
         partial = Path(tempfile.mkdtemp(prefix=_prefix(folder), dir=folder.parent))
-    except OSError as error:
-        message = f"{folder} cannot be made: {error.strerror}; choose another output folder"
+    except (OSError, ValueError) as error:  # of a null byte in it
+        why = getattr(error, "strerror", None) or error
+        message = f"{folder} cannot be made: {why}; choose another output folder"
         raise PrunekitError(message) from error
     try:
         partial.chmod(0o755)

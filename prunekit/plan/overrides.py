@@ -112,7 +112,7 @@ def _take(
     """Add what an override says of a group to what was said before."""
     for key, value in said.items():
         clash = _clash(key, chosen)
-        if clash is not None and chosen[clash][0] is not value:
+        if clash is not None and (clash, value) != (key, chosen[clash][0]):
             message = (
                 f"prune.overrides: group '{group}' gets {clash} by '{chosen[clash][1]}' and {key} "
                 f"by '{pattern}', which contradict each other; narrow one of the globs"

@@ -175,7 +175,19 @@ class _Judge:
                 f"criterion '{self.criterion.name}' fails on group '{group.name}' ({brief(error)})"
             )
             raise PlanError(message) from error
+        if not isinstance(found, list | tuple):
+            message = (
+                f"criterion '{self.criterion.name}' gives {type(found).__name__} for group "
+                f"'{group.name}'; give a list of tensors, with a score for each unit"
+            )
+            raise PlanError(message)
         for score in found:
+            if isinstance(score, Tensor) and score.is_complex():
+                message = (
+                    f"criterion '{self.criterion.name}' gives complex scores for group "
+                    f"'{group.name}', which have no order; give their absolute values"
+                )
+                raise PlanError(message)
             if not isinstance(score, Tensor) or score.shape != (group.width,):
                 what = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
                 message = (
@@ -183,4 +195,4 @@ class _Judge:
                     f"of group '{group.name}'; give a tensor with a score for each"
                 )
                 raise PlanError(message)
-        return found
+        return [score.detach() for score in found]

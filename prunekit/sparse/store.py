@@ -27,7 +27,15 @@ from prunekit.files import write_atomic
 from prunekit.plan import Plan
 from prunekit.sparse.codes import BadCodeError, best_code, places_of, plainest_code
 from prunekit.sparse.masks import Masks, Pattern
-from prunekit.surgery import SLIM_FILE, SlimFile, apply, open_slim, read_slim, save_slim
+from prunekit.surgery import (
+    SLIM_FILE,
+    SlimFile,
+    file_in,
+    filled,
+    open_slim,
+    read_slim,
+    save_slim,
+)
 
 _FORMAT = "prunekit-sparse/1"
 
@@ -91,7 +99,7 @@ def sparse_content(
 def is_sparse(path: Path) -> bool:
     """Whether a file, or the one in a run folder, says that it is sparse; it may be damaged."""
     try:
-        with safe_open(_file(path), framework="pt") as opened:
+        with safe_open(file_in(path), framework="pt") as opened:
             described = json.loads((opened.metadata() or {}).get(_KEY, "{}"))
     except Exception:  # noqa: BLE001 - told by what reads all of it
         return False
@@ -108,7 +116,7 @@ def read_sparse(path: Path) -> SparseFile:
         FileFormatError: missing, truncated, changed, foreign, from a newer version, or its counts
             and places do not belong together.
     """
-    file = _file(path)
+    file = file_in(path)
     described, tensors = open_slim(file)
     _check(file, described, tensors)
     try:
@@ -127,21 +135,7 @@ def load_sparse(path: Path, model: nn.Module) -> nn.Module:
         FileFormatError: as `read_sparse`, or the tensors are not those that the plan leaves.
         SurgeryError: the model is not the network that the plan was made for.
     """
-    content = read_sparse(path).content
-    slim = apply(content.plan, model)
-    types = {tensor.dtype for tensor in content.tensors.values() if tensor.is_floating_point()}
-    slim = slim.to(types.pop()) if len(types) == 1 else slim  # converted before it was saved
-    state = _live_state(slim)
-    wanted = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
-    stored = {name: (tuple(t.shape), t.dtype) for name, t in content.tensors.items()}
-    if wanted != stored:
-        odd = sorted({n for n, _ in set(wanted.items()) ^ set(stored.items())})
-        message = f"{path}: tensor '{odd[0]}' is not as the plan leaves it; the file is damaged"
-        raise FileFormatError(message)
-    with torch.no_grad():
-        for name, tensor in content.tensors.items():
-            state[name].copy_(tensor)
-    return slim
+    return filled(path, model, read_sparse(path).content)
 
 
 @dataclass(frozen=True)
@@ -316,21 +310,6 @@ def _number(value: object, most: int) -> int:
         message = f"{value!r} is no whole number from 0 to {most}"
         raise TypeError(message)
     return value
-
-
-def _file(path: Path) -> Path:
-    return path / SLIM_FILE if path.is_dir() else path
-
-
-def _live_state(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and persistent buffers, tied ones once, under their first name."""
-    passing = {
-        f"{path}.{name}" if path else name
-        for path, module in model.named_modules()
-        for name in module._non_persistent_buffers_set
-    }
-    buffers = {name: b for name, b in model.named_buffers() if name not in passing}
-    return {**dict(model.named_parameters()), **buffers}
 
 
 def _has_bits(tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from prunekit.errors import SurgeryError
 from prunekit.graph import copy_with, fingerprint, like, tensors_of, unwrap
@@ -32,6 +33,12 @@ def apply(plan: Plan, model: nn.Module) -> nn.Module:
             with a size that is not its weight's.
     """
     model = unwrap(model)
+    if lazy := next((name for name, tensor in model.named_parameters() if is_lazy(tensor)), None):
+        message = (
+            f"the size of '{lazy}' in this {type(model).__name__} is not known yet; run it once on "
+            "an image"
+        )
+        raise SurgeryError(message)
     if fingerprint(model) != plan.fingerprint:
         message = (
             f"the plan was made for another network than this {type(model).__name__}: class, or "
@@ -51,7 +58,8 @@ def apply(plan: Plan, model: nn.Module) -> nn.Module:
             "not have; the plan is damaged, so make it anew for this network"
         )
         raise SurgeryError(message)
-    slim = rebuild(plan, model)
+    with torch.inference_mode(mode=False):  # it is going to be trained
+        slim = rebuild(plan, model)
     if untrue := next(untrue_fields(model, slim), None):
         message = (
             f"the plan leaves {untrue} as it is, which then does not fit the weight; make the plan "

@@ -5,16 +5,14 @@ from __future__ import annotations
 __all__ = ["find_culprits"]
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
-
-from torch import nn
+from collections.abc import Iterator, Mapping, Sequence
 
 from prunekit.errors import SurgeryError, VerificationError
-from prunekit.graph import ChannelGraph, Inputs, TraceOptions
+from prunekit.graph import ChannelGraph
 from prunekit.plan import Plan, plan_units
 from prunekit.progress import Progress
 from prunekit.surgery.apply import apply
+from prunekit.surgery.original import Original
 from prunekit.surgery.verify import prove
 
 _Bundle = tuple[str, ...]
@@ -22,13 +20,7 @@ _Bundle = tuple[str, ...]
 
 
 def find_culprits(
-    model: nn.Module,
-    graph: ChannelGraph,
-    plan: Plan,
-    inputs: Inputs,
-    *,
-    options: TraceOptions,
-    progress: Progress,
+    original: Original, graph: ChannelGraph, plan: Plan, *, progress: Progress
 ) -> dict[str, str]:
     """Try the choices of a plan that fails one by one; names of groups that fail, and why.
 
@@ -36,7 +28,7 @@ def find_culprits(
     the first and the last of them fail alone, all of them are taken to. Empty if every choice by
     itself holds.
     """
-    trial = _Trial(model, graph, plan, partial(prove, inputs=inputs, options=options))
+    trial = _Trial(original, graph, plan)
     kinds = _kinds(graph, plan)
     found: dict[str, str] = {}
     progress.start("find what breaks", len(kinds))
@@ -50,13 +42,10 @@ def find_culprits(
 class _Trial:
     """Makes and proves parts of a plan."""
 
-    def __init__(
-        self, model: nn.Module, graph: ChannelGraph, plan: Plan, prove: Callable[..., object]
-    ) -> None:
-        self._model = model
+    def __init__(self, original: Original, graph: ChannelGraph, plan: Plan) -> None:
+        self._original = original
         self._graph = graph
         self._kept = {group.name: group.kept for group in plan.groups}
-        self._prove = prove
 
     def culprits(self, bundles: Sequence[_Bundle]) -> dict[str, str]:
         """Those that fail among bundles of one kind: the first and the last tell of all."""
@@ -82,7 +71,7 @@ class _Trial:
         kept = {name: self._kept[name] for bundle in bundles for name in bundle}
         part = plan_units(self._graph, kept)
         try:
-            self._prove(self._model, apply(part, self._model), part)
+            prove(self._original, apply(part, self._original.model), part)
         except (SurgeryError, VerificationError) as error:
             return f"narrower, {_clause(error)}"
         return None

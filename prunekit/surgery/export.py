@@ -19,10 +19,10 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from prunekit.errors import ExportError, brief
 from prunekit.files import write_atomic
-from prunekit.graph import Inputs, clone_model, own_randomness, unwrap
+from prunekit.graph import Inputs, clone_model, own_randomness, uncached, unwrap
 from prunekit.graph.compare import Difference, compare, run
 from prunekit.graph.record import plain
-from prunekit.surgery.verify import second_size
+from prunekit.surgery.sizes import larger_size
 
 SUFFIX = ".pt2"
 
@@ -56,6 +56,9 @@ def export(
         ExportError: the network cannot be followed, or not for any size; the path cannot be
             written; or the program computes something else.
     """
+    if not isinstance(model, nn.Module):
+        message = f"a torch.nn.Module is exported, not {type(model).__name__}"  # type: ignore[unreachable]
+        raise ExportError(message)
     if not isinstance(path, str | Path):  # callers without a type checker
         message = f"a program is written to a path, not to {type(path).__name__}"  # type: ignore[unreachable]
         raise ExportError(message)
@@ -82,8 +85,9 @@ def export(
 def _write(file: Path, content: bytes) -> None:
     try:
         write_atomic(file, content)
-    except OSError as error:
-        message = f"{file}: cannot be written ({error.strerror}); name a file in a folder of yours"
+    except (OSError, ValueError) as error:  # of a null byte in it
+        why = getattr(error, "strerror", None) or error
+        message = f"{file}: cannot be written ({why}); name a file in a folder of yours"
         raise ExportError(message) from error
 
 
@@ -97,7 +101,12 @@ def _program(model: nn.Module, inputs: Inputs, *, free: bool) -> bytes:
         args, kwargs = _call(inputs)
         shapes: Any = tree_map(_free_sides, (args, kwargs)) if free else None
         names = None if shapes is None else (*shapes[0], *shapes[1].values())
-        with torch.no_grad(), own_randomness(model), _quiet():
+        with (
+            torch.no_grad(),
+            own_randomness(model),
+            uncached(model, scripted=True),
+            _quiet(),
+        ):
             program = torch.export.export(model, args, kwargs, dynamic_shapes=names)
             torch.export.save(program, buffer)
     except Exception as error:  # what torch raises for what it cannot follow is of many kinds
@@ -108,7 +117,7 @@ def _program(model: nn.Module, inputs: Inputs, *, free: bool) -> bytes:
 def _proven(model: nn.Module, content: bytes, inputs: Inputs, *, free: bool) -> Difference:
     """Open what was written, and compare it at the size of the example and at a second one."""
     worst = Difference(0.0, 0.0, "")
-    for call in (inputs, second_size(inputs)) if free else (inputs,):
+    for call in (inputs, larger_size(inputs)) if free else (inputs,):
         args, kwargs = _call(call)
         try:
             with torch.no_grad(), own_randomness(model), _quiet():

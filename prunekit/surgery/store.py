@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["SLIM_FILE", "SlimFile", "load_slim", "open_slim", "read_slim", "save_slim"]
+__all__ = [
+    "SLIM_FILE",
+    "SlimFile",
+    "file_in",
+    "filled",
+    "load_slim",
+    "open_slim",
+    "read_slim",
+    "save_slim",
+]
 
 import hashlib
 import json
@@ -25,6 +34,9 @@ SLIM_FILE = "slim.safetensors"
 """Name of the file in a run folder."""
 
 _FORMAT = "prunekit-slim/1"
+
+_EXTRA = "_extra_state"
+"""torch's name for what a module adds to the state dict."""
 
 _KEY = "prunekit"
 """Key of the metadata that holds format, plan, network and digest, as JSON."""
@@ -64,8 +76,18 @@ def read_slim(path: Path) -> SlimFile:
     Raises:
         FileFormatError: missing, truncated, changed, foreign, or from a newer version.
     """
-    file = path / SLIM_FILE if path.is_dir() else path
+    file = file_in(path)
     return _checked(file, *open_slim(file))
+
+
+def file_in(path: Path) -> Path:
+    """The file itself, or the one in a run folder. Raises `FileFormatError` for no name of one."""
+    try:
+        return path / SLIM_FILE if path.is_dir() else path
+    except (OSError, ValueError) as error:  # too long, or with a null byte
+        why = getattr(error, "strerror", None) or error
+        message = f"{str(path)[:80]!r} cannot be read ({why}); name a run folder, or a file"
+        raise FileFormatError(message) from error
 
 
 def open_slim(file: Path) -> tuple[Any, dict[str, Tensor]]:
@@ -96,25 +118,40 @@ def load_slim(path: Path, model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):  # callers without a type checker
         message = f"a torch.nn.Module is needed to load into, not {type(model).__name__}"  # type: ignore[unreachable]
         raise SurgeryError(message)
-    content = read_slim(path)
+    return filled(path, model, read_slim(path))
+
+
+def filled(path: Path, model: nn.Module, content: SlimFile) -> nn.Module:
+    """The slim network of a dense one, with the tensors that were read; raises as `load_slim`."""
     slim = _of_stored_type(apply(content.plan, model), content.tensors)
-    state = _live_state(slim)
-    wanted = {name: (tuple(t.shape), t.dtype) for name, t in _unique_state(slim).items()}
+    state, extra = _live_state(slim), _extra_states(slim)
+    wanted = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
     stored = {name: (tuple(t.shape), t.dtype) for name, t in content.tensors.items()}
-    if wanted != stored:
-        odd = sorted({n for n, _ in set(wanted.items()) ^ set(stored.items())})
+    found = {name: told for name, told in stored.items() if name not in extra}
+    if wanted != found or not extra.keys() <= stored.keys():
+        odd = sorted({n for n, _ in set(wanted.items()) ^ set(found.items())} or extra.keys())
         message = f"{path}: tensor '{odd[0]}' is not as the plan leaves it; the file is damaged"
         raise FileFormatError(message)
     with torch.no_grad():
-        for name, tensor in content.tensors.items():
-            state[name].copy_(tensor)
+        for name, tensor in state.items():
+            tensor.copy_(content.tensors[name])
+    for name, module in extra.items():
+        module.set_extra_state(content.tensors[name].clone())
     return slim
 
 
 def _of_stored_type(slim: nn.Module, tensors: Mapping[str, Tensor]) -> nn.Module:
     """Convert a network that was converted as a whole before it was saved, such as by `half()`."""
-    types = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()}
-    return slim.to(types.pop()) if len(types) == 1 else slim
+    state = _live_state(slim)
+    floating = {name: t.dtype for name, t in tensors.items() if t.is_floating_point()}
+    types = set(floating.values())
+    if len(types) != 1 or all(state[n].dtype == t for n, t in floating.items() if n in state):
+        return slim
+    (dtype,) = types
+    for tensor in (*slim.parameters(), *slim.buffers()):
+        if tensor.is_floating_point():  # as `half()` does; `to(dtype)` takes complex ones, too
+            tensor.data = tensor.data.to(dtype)
+    return slim
 
 
 def _checked(file: Path, described: object, tensors: dict[str, Tensor]) -> SlimFile:
@@ -141,15 +178,27 @@ def _checked(file: Path, described: object, tensors: dict[str, Tensor]) -> SlimF
 def _unique_state(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and persistent buffers; tied ones appear once, under their first name.
 
-    Not the state dict, which a network may change as it likes.
+    Not the state dict, which a network may change as it likes, but for what modules add to it.
     """
-    for name, value in model.state_dict(keep_vars=True).items():
+    added = {name: module.get_extra_state() for name, module in _extra_states(model).items()}
+    for name, value in (*model.state_dict(keep_vars=True).items(), *added.items()):
         if not isinstance(value, Tensor):
             message = (
                 f"'{name}' of the state is no tensor, so it cannot be saved; keep it elsewhere"
             )
             raise SurgeryError(message)
-    return {n: tensor.detach().contiguous().cpu() for n, tensor in _live_state(model).items()}
+    tensors = {**_live_state(model), **added}
+    return {n: tensor.detach().contiguous().cpu() for n, tensor in tensors.items()}
+
+
+def _extra_states(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that add something of their own to the state dict, by its name there."""
+    plain = nn.Module.get_extra_state
+    return {
+        f"{path}.{_EXTRA}" if path else _EXTRA: module
+        for path, module in model.named_modules()
+        if getattr(type(module), "get_extra_state", plain) is not plain
+    }
 
 
 def _live_state(model: nn.Module) -> dict[str, Tensor]:

@@ -98,6 +98,8 @@ def test_what_means_nothing_or_contradicts_itself_is_refused(graph, overrides, p
 def test_overrides_that_agree_are_one(graph):
     twice = (Override("trunk", round_to=4), Override("tr*", min_width=28))
     assert planned(graph, *twice)["trunk"] == 28
+    same = (Override("trunk", ratio=0.25), Override("tr*", ratio=0.25))
+    assert planned(graph, *same) == planned(graph, same[0])
 
 
 @pytest.mark.parametrize(("round_to", "expected"), [(4, 3), (8, 4), (16, 4), (32, 5)])

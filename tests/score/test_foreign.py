@@ -232,6 +232,9 @@ def test_what_is_no_criterion_is_refused(given, message):
     ("rule", "message"),
     [
         (lambda _, __: [torch.ones(3)], r"gives \(3,\) for the 8 units of group"),
+        (lambda _, __: None, "gives NoneType for group"),
+        (lambda _, __: 3, "gives int for group"),
+        (lambda _, __: [torch.ones(8, dtype=torch.complex64)], "gives complex scores for group"),
         (lambda _, __: [1.0], "gives float for the 8 units of group"),
         (lambda _, __: 1 / 0, "fails on group '.*' .ZeroDivisionError"),
         (lambda s, _: [s[0].weights[:, 0] / 0], "scores by '<lambda>' of group .* not finite"),

@@ -144,6 +144,93 @@ def test_state_that_is_no_tensor_is_refused_when_saving(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+class Ranged(EDSR):
+    """Keeps something of its own in the state dict, as torch lets it."""
+
+    range = 1.0
+
+    def get_extra_state(self) -> torch.Tensor:
+        return torch.tensor([self.range, 2.0])
+
+    def set_extra_state(self, state: torch.Tensor) -> None:
+        self.range = state[0].item()
+
+
+def test_tensors_that_modules_add_to_the_state_come_back(tmp_path):
+    net = Ranged(channels=8, blocks=1)
+    net.range = 255.0
+    slim, plan = slimmed(net)
+    save_slim(tmp_path / "x.safetensors", slim, plan)
+    loaded = load_slim(tmp_path / "x.safetensors", Ranged(channels=8, blocks=1))
+    assert (loaded.range, Ranged.range) == (255.0, 1.0)
+    with pytest.raises(SurgeryError, match="another network"):
+        load_slim(tmp_path / "x.safetensors", EDSR(channels=8, blocks=1))
+
+
+def test_a_file_without_what_a_module_adds_is_damaged(tmp_path):
+    class Late(EDSR):
+        pass
+
+    slim, plan = slimmed(Late(channels=4, blocks=1))
+    save_slim(tmp_path / "x.safetensors", slim, plan)
+    Late.get_extra_state = Ranged.get_extra_state
+    with pytest.raises(FileFormatError, match="'_extra_state' is not as the plan leaves it"):
+        load_slim(tmp_path / "x.safetensors", Late(channels=4, blocks=1))
+
+
+class Phased(nn.Module):
+    """Has constants in other types than its weights."""
+
+    def __init__(self, *, persistent: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.last = nn.Conv2d(8, 3, 3, padding=1)
+        phase = torch.exp(1j * torch.linspace(0, 2, 5))
+        self.register_buffer("phase", phase, persistent=persistent)
+        self.register_buffer("exact", torch.ones(2, dtype=torch.float64) / 3, persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.last(self.first(x).relu())
+        turned = torch.fft.rfft2(x.float()) * self.phase[2] * self.exact.sum()
+        return torch.fft.irfft2(turned, s=x.shape[-2:])
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_complex_and_exact_constants_come_back(tmp_path, persistent):
+    slim, plan = slimmed(Phased(persistent=persistent))
+    save_slim(tmp_path / "x.safetensors", slim, plan)
+    loaded = load_slim(tmp_path / "x.safetensors", Phased(persistent=persistent))
+    assert bits(loaded) == bits(slim)
+    image = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), slim(image))
+    save_slim(tmp_path / "half.safetensors", slim.half(), plan)
+    halved = load_slim(tmp_path / "half.safetensors", Phased(persistent=persistent))
+    assert bits(halved) == bits(slim)
+    assert halved.phase.is_complex()
+
+
+def test_a_network_whose_sizes_are_not_known_yet_is_told(file):
+    class Lazy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.LazyConv2d(8, 3)
+
+    with pytest.raises(SurgeryError, match=r"size of 'first.weight' .* run it once on an image"):
+        load_slim(file, Lazy())
+
+
+def test_a_name_that_no_file_can_have_is_told(dense):
+    with pytest.raises(FileFormatError, match=r"cannot be read .* name a run folder, or a file"):
+        load_slim(Path("a" * 300), dense)
+
+
+def test_a_slim_network_made_in_inference_mode_trains():
+    with torch.inference_mode():
+        slim, _ = slimmed(EDSR(channels=4, blocks=1))
+    slim(torch.rand(1, 3, 8, 8)).sum().backward()
+
+
 def test_a_file_is_refused_for_another_network(file):
     with pytest.raises(SurgeryError, match="another network"):
         load_slim(file, EDSR(channels=5, blocks=1))

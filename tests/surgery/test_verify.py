@@ -14,7 +14,7 @@ from prunekit.graph import trace
 from prunekit.nets import EDSR
 from prunekit.plan import Plan, Policy, Target, TensorPlan, make_plan, plan_units
 from prunekit.score import score_groups
-from prunekit.surgery import apply, prove, verify
+from prunekit.surgery import Original, apply, prove, verify
 from prunekit.surgery.apply import rebuild
 from tests.graph.test_verify import Chaotic
 from tests.nets import NETS, conv, traced
@@ -474,12 +474,12 @@ def test_a_plan_that_is_not_exact_after_all_is_proven_as_such():
     plan = plan_units(graph, {group.name: tuple(range(5)) for group in graph.groups})
     slim = apply(plan, net)
     assert plan.exact
-    proven, result = prove(net, slim, plan, inputs)
+    proven, result = prove(Original(net, inputs), slim, plan)
     assert proven == replace(plan, exact=False)
     assert result.passed
     wrong = shifted(plan, "mid.weight", 1)
     with pytest.raises(VerificationError, match="differs from the dense one"):
-        prove(net, apply(wrong, net), wrong, inputs)
+        prove(Original(net, inputs), apply(wrong, net), wrong)
 
 
 def test_a_plan_that_does_not_hold_either_way_is_told_as_it_was_made():
@@ -489,7 +489,7 @@ def test_a_plan_that_does_not_hold_either_way_is_told_as_it_was_made():
     with pytest.raises(VerificationError) as strict:
         verify(net, slim, plan, inputs)
     with pytest.raises(VerificationError) as caught:
-        prove(net, slim, plan, inputs)
+        prove(Original(net, inputs), slim, plan)
     assert str(caught.value) == str(strict.value)
 
 
@@ -532,7 +532,7 @@ def test_whole_groups_of_a_norm_leave_and_are_proven(image):
     plan = planned(dense, image)
     slim = apply(plan, dense)
     assert (slim.norm.num_groups, slim.norm.num_channels) == (4, 8)
-    proven, verification = prove(dense, slim, plan, image)
+    proven, verification = prove(Original(dense, image), slim, plan)
     assert not proven.exact
     assert verification.max_error < 1e-5
     with pytest.raises(VerificationError, match="differs from the dense one"):

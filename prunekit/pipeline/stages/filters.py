@@ -21,7 +21,7 @@ from prunekit.plan import Plan, Reached, Sensitivity
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import CacheSection, PruneSection, SensitivitySection
 from prunekit.score import CRITERIA, Calibration, Criterion, Evidence, gather
-from prunekit.surgery import Verification, apply, find_culprits, prove
+from prunekit.surgery import Original, Verification, apply, find_culprits, prove
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +64,7 @@ def prune(
     calibration: Calibration | None = None,
     probe: Probe | None = None,
     aim: Aim | None = None,
+    original: Original | None = None,
 ) -> Pruned:
     """Plan by the graph of the model, rebuild and verify; the model given is untouched.
 
@@ -82,6 +83,7 @@ def prune(
         calibration: what it looks at, if it does.
         probe: what an allocation that measures does so on.
         aim: what `aim_at` found for this graph and section, if that was asked before.
+        original: what earlier proofs of the same network with the same inputs have kept.
 
     Raises:
         DataError: the criterion looks at images and there is no calibration data.
@@ -91,6 +93,7 @@ def prune(
     """
     held: dict[str, str] = {}
     criterion = criterion or CRITERIA[section.criterion]
+    original = original or Original(model, inputs, options)
     aim = aim or aim_at(section, model, graph, inputs, options, progress=progress)
     evidence = _gather(model, graph, criterion, calibration, progress)
     while True:
@@ -122,12 +125,10 @@ def prune(
         try:
             if aim.latency is not None:
                 plan, measured = confirm(aim, model, plan, plan_for, progress=progress)
-            return rebuild(
-                model, plan, aim, inputs, options=options, measured=measured, progress=progress
-            )
+            return rebuild(original, plan, aim, measured=measured, progress=progress)
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
-            found = find_culprits(model, graph, plan, inputs, options=options, progress=progress)
+            found = find_culprits(original, graph, plan, progress=progress)
             if not found:
                 raise
             held |= found
@@ -154,17 +155,15 @@ def _planner(method: Callable[..., Plan], progress: Progress) -> Callable[[Wante
 
 
 def rebuild(
-    model: nn.Module,
+    original: Original,
     plan: Plan,
     aim: Aim,
-    inputs: Inputs,
     *,
-    options: TraceOptions,
     measured: float | None = None,
     progress: Progress,
 ) -> Pruned:
     """Carry out a plan and prove it; `measured` is what its latency came to, if it was timed."""
-    pruned = carry_out(model, plan, inputs, options, progress=progress)
+    pruned = carry_out(original, plan, progress=progress)
     return replace(pruned, reached=aim.reached(pruned.plan, measured))
 
 
@@ -214,16 +213,14 @@ def soften(
     )
 
 
-def carry_out(
-    model: nn.Module, plan: Plan, inputs: Inputs, options: TraceOptions, *, progress: Progress
-) -> Pruned:
+def carry_out(original: Original, plan: Plan, *, progress: Progress) -> Pruned:
     """Rebuild a network as a plan says, and prove it. Raises as `apply` and `prove` do."""
     progress.start("rebuild")
-    slim = apply(plan, model)
+    slim = apply(plan, original.model)
     blocks = f", {len(plan.blocks)} modules replaced" if plan.blocks else ""
     progress.finish(f"{len(plan.tensors)} tensors sliced{blocks}")
     progress.start("verify")
-    plan, verification = prove(model, slim, plan, inputs, options=options)
+    plan, verification = prove(original, slim, plan)
     progress.finish(f"largest error {verification.max_error:.1e} ({verification.dtype})")
     if verification.amplified:
         progress.warn(
