@@ -54,6 +54,12 @@ def run(
     accelerate launch -m prunekit run RECIPE.
     """
     with exits(debug=debug):
+        if dry_run and (overwrite or resume):
+            message = (
+                f"--dry-run writes nothing, so it does not go with "
+                f"{'--resume' if resume else '--overwrite'}; leave one out"
+            )
+            raise RecipeError(message)
         checked = checked_recipe(read_recipe(recipe, set_ or ()), output)
         if dry_run:
             with open_progress(quiet=quiet) as progress:

@@ -8,7 +8,7 @@ import argparse
 import copy
 import dataclasses
 import types
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -24,7 +24,9 @@ _TRACED = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase, nn.Transformer)
 """Layers of torch whose own code computes with their sizes."""
 
 
-def trace_attributes(model: nn.Module, private: nn.Module) -> None:
+def trace_attributes(
+    model: nn.Module, private: nn.Module, left: Mapping[Attribute, int] | None = None
+) -> None:
     """Exchange every plain integer that the modules of a private copy hold, in place.
 
     Found are integers in attributes, of the class too, in lists, tuples and dictionaries, and in
@@ -35,6 +37,7 @@ def trace_attributes(model: nn.Module, private: nn.Module) -> None:
     Args:
         model: the model; what the copy shares with it stays as it is.
         private: its copy.
+        left: what some are where channels have left; the code then computes with that.
     """
     packages = {_package(module) for module in model.modules()} - {"einops", "torch"}
     originals = dict(model.named_modules())
@@ -43,7 +46,7 @@ def trace_attributes(model: nn.Module, private: nn.Module) -> None:
     for name, module in private.named_modules():
         if type(module).__module__.startswith("torch.nn.") and not isinstance(module, _TRACED):
             continue
-        walk = _Walk(name, packages, seen)
+        walk = _Walk(name, packages, seen, left or {})
         attributes = vars(module)
         for key in [key for key in attributes if key not in inherited]:
             attributes[key] = walk.traced(attributes[key], vars(originals[name]).get(key), key)
@@ -78,15 +81,19 @@ def _is_of_integers(value: object) -> bool:
 class _Walk:
     """The way through the attributes of one module."""
 
-    def __init__(self, module: str, packages: set[str], seen: set[int]) -> None:
+    def __init__(
+        self, module: str, packages: set[str], seen: set[int], left: Mapping[Attribute, int]
+    ) -> None:
         self._module = module
         self._packages = packages
+        self._left = left
         self._seen = seen  # ids of containers, which may hold each other
 
     def traced(self, value: Any, original: Any, path: str) -> Any:
         """What to put in the place of a value that was copied from `original`."""
         if type(value) is int:
-            return Size(value, Attribute(self._module, path))
+            attribute = Attribute(self._module, path)
+            return Size(self._left.get(attribute, value), attribute, length=value)
         if isinstance(value, tuple):
             return self._tuple(value, original, path)
         if isinstance(value, _STOPS) or id(value) in self._seen:

@@ -27,7 +27,7 @@ from prunekit.errors import VerificationError
 from prunekit.graph.attributes import trace_attributes
 from prunekit.graph.compare import Edit, converted, converted_copy
 from prunekit.graph.draws import NOISE
-from prunekit.graph.integers import AxisSize
+from prunekit.graph.integers import Attribute, AxisSize
 from prunekit.graph.labels import Axis
 from prunekit.graph.options import TraceOptions
 from prunekit.graph.precision import is_double
@@ -57,8 +57,25 @@ _ATTENTION = "aten._scaled_dot_product_"
 
 _PRODUCTS = frozenset({"aten.bmm", "aten.mm"})
 
+_COUNTS = frozenset({"aten.nonzero", "aten.masked_select"})
+_WRITES = frozenset(
+    {
+        "aten._index_put_impl_",
+        "aten._unsafe_index_put",
+        "aten.index_put",
+        "aten.index_put_",
+        "aten.masked_scatter",
+        "aten.masked_scatter_",
+    }
+)
+
 _OF_STORAGE = frozenset({"dtype", "layout", "memory_format"})
 """Arguments that are declared as integers, and are no sizes."""
+
+_SAME = 1e-9
+
+Scales = Mapping[Attribute, tuple[int, int]]
+"""Sizes that modules keep, before and after channels leave."""
 
 Removed = Mapping[str, Mapping[int, Sequence[int]]]
 """Indices that leave, by parameter or buffer and by axis."""
@@ -100,6 +117,7 @@ def run_without(
     edit: Edit,
     dtype: torch.dtype | None,
     options: TraceOptions,
+    scales: Scales | None = None,
     references: References | None = None,
 ) -> list[Tensor]:
     """All tensors that a model computes with channels switched off.
@@ -111,29 +129,65 @@ def run_without(
         edit: sets them to zero.
         dtype: type to compute in; its own if None.
         options: how the network was traced when the slices were found.
+        scales: sizes that the code keeps, and of whose root it makes a scale, which then is that of
+            what is left, as for an attention of torch.
         references: recordings of the same network, maybe with other weights; if it runs other
             operators now, it is recorded anew.
 
     Raises:
-        VerificationError: an operator that reduces over them cannot be run on a part of them.
+        VerificationError: an operator that reduces over them cannot be run on a part of them, or
+            the code makes something else than a scale of the `scales`.
     """
     tensors = tree_map(lambda x: converted(x, dtype), plain(inputs))
     references = References() if references is None else references
-    private = converted_copy(model, edit, dtype)
-    trace_attributes(model, private)
     wide = dtype == torch.float64 or is_double(model)
 
-    def followed(reference: _Reference) -> list[Tensor]:
+    def followed(reference: _Reference, sizes: Mapping[Attribute, int]) -> _Followed:
+        private = converted_copy(model, edit, dtype)
+        trace_attributes(model, private, sizes)
         leaving = _Leaving(reference, removed)
-        tape = _Follower(ModulePath(private), reference, leaving)
-        return tensors_in(follow(model, private, tensors, Way(tape, wide=wide, left=leaving.left)))
+        tape = _Follower(ModulePath(private), reference, leaving, noting=bool(scales))
+        way = Way(tape, wide=wide, left=leaving.left)
+        return _Followed(tape, tensors_in(follow(model, private, tensors, way)))
+
+    def computed(reference: _Reference) -> list[Tensor]:
+        plainly = followed(reference, {})
+        if not scales:
+            return plainly.results
+        scaled = followed(reference, {size: after for size, (_, after) in scales.items()})
+        _check_scales(plainly.tape, scaled.tape, scales)
+        return scaled.results
 
     if kept := references.kept(inputs):
         with suppress(VerificationError):
-            return followed(kept)
+            return computed(kept)
     fresh = _reference(model, tensors, dtype, options, wide=wide)
     references.keep(inputs, fresh)
-    return followed(fresh)
+    return computed(fresh)
+
+
+@dataclass(frozen=True, eq=False)
+class _Followed:
+    """A run, what it computed with beside the tensors that it was given and made, and results."""
+
+    tape: _Follower
+    results: list[Tensor]
+
+
+def _check_scales(plainly: _Follower, scaled: _Follower, scales: Scales) -> None:
+    """Where sizes were exchanged, only scales may change: of that width, by the root of it."""
+    alike = len(plainly.constants) == len(scaled.constants) and all(
+        map(torch.equal, plainly.constants, scaled.constants)
+    )
+    pairs = zip(plainly.operators, scaled.operators, strict=True)
+    if alike and all(scaled.rescales(one, other, scales) for one, other in pairs):
+        return
+    names = ", ".join(sorted(f"'{size!r}'" for size in scales))
+    message = (
+        f"the code computes with {names} otherwise than by the root of it, as a scale of what is "
+        "that wide; protect the groups that it follows from"
+    )
+    raise VerificationError(message)
 
 
 def _size(inputs: Inputs) -> tuple[object, ...]:
@@ -206,11 +260,24 @@ class _Leaving:
 class _Follower(Tape):  # type: ignore[no-untyped-call]
     """Follows a recording, and runs what reduces over leaving channels without them."""
 
-    def __init__(self, module: Callable[[], str], reference: _Reference, leaving: _Leaving) -> None:
+    def __init__(
+        self,
+        module: Callable[[], str],
+        reference: _Reference,
+        leaving: _Leaving,
+        *,
+        noting: bool = False,
+    ) -> None:
         super().__init__(module)
+        self.constants: list[Tensor] = []
+        """What the code brings in by itself, if that is noted."""
+        self._noting, self._running = noting, False
         self._operators = reference.operators
         self._walked = reference.walked
         self._leaving = leaving
+        self._loose: set[int] = set()
+        """Values of which the size follows from what others are."""
+        self._by_mask = False
 
     def run(
         self,
@@ -226,16 +293,27 @@ class _Follower(Tape):  # type: ignore[no-untyped-call]
                 "its norms cannot be proven"
             )
             raise VerificationError(message)
+        tensors = [x for x in tree_leaves((args, dict(kwargs))) if isinstance(x, Tensor)]
+        self._by_mask = any(x.dtype == torch.bool for x in tensors)
+        self._running = True
         if not self._reduces(number):
             return func(*args, **kwargs)
         return self._without(number, func, self.complete(func, args, kwargs))
+
+    def _new(self, tensor: Tensor) -> Value:
+        """Number a tensor; one that no operator made, and no caller gave, is the code's own."""
+        if self._noting and self.inputs and not self._running:
+            self.constants.append(tensor.detach().clone())
+        return super()._new(tensor)
 
     def add(
         self, function: OpOverload, arguments: tuple[Any, ...], outputs: tuple[Value, ...]
     ) -> None:
         """Write down a call; but for numbers to compute with, it must be the recorded one."""
         super().add(function, arguments, outputs)
+        self._running = False
         number = len(self.operators) - 1
+        self._loosen(self.operators[number])
         if number < len(self._operators) and not self._repeats(number):
             message = (
                 f"{self.operators[number].name} in {self._module() or 'the model'} gets another "
@@ -244,15 +322,48 @@ class _Follower(Tape):  # type: ignore[no-untyped-call]
             )
             raise VerificationError(message)
 
+    def rescales(self, one: Operator, other: Operator, scales: Scales) -> bool:
+        """Whether a call with other numbers scales something by the root of how wide it is."""
+        pairs = zip(_scalars(one), _scalars(other), strict=True)
+        changed = [(before, after) for before, after in pairs if before != after]
+        roots = [
+            (after / before) ** power
+            for before, after in set(scales.values()) & self._widths(other)
+            for power in (0.5, -0.5)
+        ]
+        return all(
+            was and any(abs(now / was / root - 1) < _SAME for root in roots) for was, now in changed
+        )
+
+    def _widths(self, operator: Operator) -> set[tuple[int, int]]:
+        """Length of every axis of what it reads, and what is left of it."""
+        return {
+            (length, self._leaving.left(AxisSize(value.index, dim)))
+            for value in operator.operands
+            for dim, length in enumerate(self._walked.shapes[value.index])
+        }
+
     def _repeats(self, number: int) -> bool:
         """Whether the sizes and tensors of a call are those that were recorded."""
         found, recorded = self.operators[number], self._operators[number]
+        loose = [value.index in self._loose for value in found.outputs]
         shapes = [self.shapes[value.index] for value in found.outputs]
+        before = [self._walked.shapes[value.index] for value in recorded.outputs]
         return (
             _sizes_and_tensors(found) == _sizes_and_tensors(recorded)
             and found.outputs == recorded.outputs
-            and shapes == [self._walked.shapes[value.index] for value in recorded.outputs]
+            and all(
+                free or now == was for free, now, was in zip(loose, shapes, before, strict=True)
+            )
         )
+
+    def _loosen(self, operator: Operator) -> None:
+        """Note a size that values decide, as that of `x[mask]`, and what is computed of it."""
+        places = operator.name == "aten.index" and self._by_mask
+        from_loose = any(value.index in self._loose for value in operator.operands)
+        written = operator.name in _WRITES  # into what has a size of its own
+        if places or operator.name in _COUNTS or (from_loose and not written):
+            self._loose |= {value.index for value in operator.outputs}
 
     def _reduces(self, number: int) -> bool:
         """Whether the operator reduces over channels that leave."""
@@ -374,6 +485,21 @@ def _sizes_and_tensors(operator: Operator) -> list[Any]:
         if "int" in str(declared.type) and declared.name not in _OF_STORAGE
     ]
     return [sizes, operator.operands]
+
+
+def _scalars(operator: Operator) -> list[Any]:
+    """The numbers with which it computes."""
+    return [
+        argument
+        for declared, argument in zip(
+            operator.function._schema.arguments,  # noqa: SLF001 (torch keeps schemas private)
+            operator.arguments,
+            strict=True,
+        )
+        if "int" not in str(declared.type)
+        and isinstance(argument, int | float | complex)
+        and not isinstance(argument, bool)
+    ]
 
 
 def _unprovable(operator: Operator) -> VerificationError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Done", "next_aim", "run_stages"]
+__all__ = ["Done", "check_masking", "next_aim", "run_stages"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -83,6 +83,19 @@ def run_stages(job: Job, images: Images, aim: Aim | DepthAim | None) -> Done:
             curve = _train(job, done, step.train, images, number)
             done.curves.append(replace(curve, stage=number))
     return done
+
+
+def check_masking(job: Job) -> None:
+    """Look at what is going to be masked before anything is trained for it.
+
+    Behind a stage that removes channels or blocks it is the names of layers alone.
+    Raises `PlanError` for a glob that matches nothing, or a target that cannot be met.
+    """
+    masks, as_it_is = job.masks, True
+    for step in job.recipe.unfolded:
+        as_it_is = as_it_is and not step.ranked
+        if isinstance(step.prune, UnstructuredSection):
+            masks = stages.rehearse_masks(job.dense, step.prune, masks, as_it_is=as_it_is)
 
 
 def next_aim(

@@ -19,7 +19,7 @@ from prunekit.measure.feed import Feed
 from prunekit.pipeline import stages
 from prunekit.pipeline.build import example_input
 from prunekit.pipeline.journal import Journal
-from prunekit.recipe import Recipe, UnstructuredSection
+from prunekit.recipe import Recipe
 from prunekit.score import Criterion
 from prunekit.sparse import Masks, from_torch_masks, has_torch_masks
 
@@ -56,10 +56,9 @@ class Job:
         *,
         work: Path | None,
     ) -> Job:
-        """Take masks of torch over, if weights are to be masked, and trace the network."""
+        """Take masks of torch over, which hide what the weights are, and trace the network."""
         masks = None
-        unstructured = any(isinstance(s.prune, UnstructuredSection) for s in recipe.steps)
-        if unstructured and has_torch_masks(dense):
+        if has_torch_masks(dense):
             dense, masks = from_torch_masks(dense)
         graph = stages.read_graph(dense, inputs, options, progress=journal)
         return Job(dense, recipe, inputs, options, graph, journal, work, masks=masks)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 __all__ = ["PruneResult", "measure", "prune", "rehearse", "take_part"]
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from prunekit.graph import (
     unwrap,
 )
 from prunekit.pipeline import stages
-from prunekit.pipeline.course import next_aim, run_stages
+from prunekit.pipeline.course import check_masking, next_aim, run_stages
 from prunekit.pipeline.folder import new_folder
 from prunekit.pipeline.images import calibration_for, load_images, probe_for
 from prunekit.pipeline.job import Job, inputs_for
@@ -32,7 +33,7 @@ from prunekit.pipeline.store import write_result
 from prunekit.pipeline.summary import summarise
 from prunekit.plan import Plan, Sensitivity
 from prunekit.progress import Progress, Silent
-from prunekit.recipe import Recipe, SensitivitySection, load_recipe, to_mapping
+from prunekit.recipe import CalibrationSection, Recipe, SensitivitySection, load_recipe, to_mapping
 from prunekit.report import Report
 from prunekit.score import CRITERIA, Criterion, as_criterion
 from prunekit.sparse import Masks
@@ -87,8 +88,9 @@ def prune(
     """Run the stages of a recipe on a network, which stays as it is.
 
     Args:
-        model: the dense network, with its weights, on the device to work on. If weights are to
-            be set to zero, masks that `torch.nn.utils.prune` has put on it are taken over.
+        model: the dense network, with its weights, on the device to work on. Masks that
+            `torch.nn.utils.prune` has put on it are taken over: what they hide counts as zero,
+            and stays so.
         recipe: a path, a mapping or a `Recipe`; sections `model`, `device` and `output` are for
             `prunekit run` and take no part here. The smallest one is
             `{"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}`.
@@ -120,7 +122,8 @@ def prune(
         options = TraceOptions(attention, rules, opaque)
         work = None if work_folder is None else Path(work_folder)
         job = Job.begun(model, read, inputs, options, Journal(progress or Silent()), work=work)
-        return _carry_out(replace(job, criterion=judged, calibration=calibration))
+        taken = _taken_once(calibration, read)
+        return _carry_out(replace(job, criterion=judged, calibration=taken))
 
 
 def rehearse(model: nn.Module, recipe: Recipe, *, progress: Progress) -> PruneResult:
@@ -139,6 +142,7 @@ def rehearse(model: nn.Module, recipe: Recipe, *, progress: Progress) -> PruneRe
 
 def _carry_out(job: Job) -> PruneResult:
     aim = next_aim(job, job.dense, 0)
+    check_masking(job)
     images = load_images(job)
     done = run_stages(job, images, aim)
     found = judge(job, done, images)
@@ -182,6 +186,14 @@ def _check_looked_at(recipe: Recipe, given: Criterion | None, calibration: objec
             "leave it out, or take another criterion, such as 'taylor'"
         )
         raise RecipeError(message)
+
+
+def _taken_once(calibration: Iterable[Any] | None, recipe: Recipe) -> Iterable[Any] | None:
+    """What a generator gives, for all stages: it gives that only once."""
+    if not isinstance(calibration, Iterator):
+        return calibration
+    asked = [stage.ranked.calibration for stage in recipe.steps if stage.ranked]
+    return tuple(islice(calibration, max((each or CalibrationSection()).batches for each in asked)))
 
 
 def measure(model: nn.Module, recipe: Recipe, *, progress: Progress) -> Sensitivity:
@@ -242,4 +254,5 @@ def take_part(model: nn.Module, recipe: Recipe, *, work_folder: Path) -> None:
         inputs, journal = inputs_for(model, recipe), Journal(Silent())
         job = Job.begun(model, recipe, inputs, TraceOptions(), journal, work=work_folder)
         aim = next_aim(job, model, 0)
+        check_masking(job)
         run_stages(job, load_images(job), aim)

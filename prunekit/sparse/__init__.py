@@ -17,6 +17,7 @@ __all__ = [
     "from_torch_masks",
     "has_torch_masks",
     "impose",
+    "in_scope",
     "is_sparse",
     "load_sparse",
     "prove_masks",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 from prunekit.sparse.choose import MaskRule, choose_masks
-from prunekit.sparse.layers import find_weights
+from prunekit.sparse.layers import find_weights, in_scope
 from prunekit.sparse.masks import (
     Masks,
     Pattern,

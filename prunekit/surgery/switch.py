@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prunekit.errors import VerificationError, brief
 from prunekit.graph import Inputs, References, TraceOptions, run_without
 from prunekit.graph.compare import Edit, edited_copy, run
+from prunekit.graph.integers import Attribute
 from prunekit.plan import Plan, inside
 from prunekit.surgery.weightnorm import directions_of
 
@@ -27,6 +28,8 @@ class SwitchedOff:
     options: TraceOptions
     references: References | None
     """Recordings to follow; every run is recorded anew if None."""
+    scaled: bool = False
+    """Roots of sizes that the code keeps are those of what is left of them."""
 
     @classmethod
     def of(
@@ -58,6 +61,10 @@ class SwitchedOff:
                 }
                 for tensor in self.plan.tensors
             }
+            scales = {
+                Attribute(change.module, change.attribute): (change.before, change.after)
+                for change in self.plan.attributes
+            }
             return run_without(
                 dense,
                 inputs,
@@ -65,6 +72,7 @@ class SwitchedOff:
                 edit=edit,
                 dtype=dtype,
                 options=self.options,
+                scales=scales if self.scaled else None,
                 references=self.references,
             )
         except VerificationError:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 __all__ = ["Verification", "prove", "verify"]
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from prunekit.errors import VerificationError
-from prunekit.graph import Inputs, TraceOptions, clone_model, unwrap
+from prunekit.graph import Inputs, References, TraceOptions, clone_model, unwrap
 from prunekit.graph.compare import (
     Difference,
     compare,
@@ -90,12 +92,23 @@ def _verify(original: Original, slim: nn.Module, plan: Plan) -> Verification:
     references = original.references
     references.reused = False
     off = SwitchedOff.of(plan, original.dense, original.options, references)
+    ways = _ways(off, references)
     try:
-        return _compared(original, slim, off)
-    except VerificationError:
-        if not references.reused:
-            raise
-    return _compared(original, slim, replace(off, references=None))  # it may run others each time
+        return _compared(original, slim, next(ways))
+    except VerificationError as error:
+        for way in ways:
+            with suppress(VerificationError):
+                return _compared(original, slim, way)
+        raise error from None
+
+
+def _ways(off: SwitchedOff, references: References) -> Iterator[SwitchedOff]:
+    """How the removed channels are switched off, one after the other until the proof holds."""
+    yield off
+    if references.reused:
+        yield replace(off, references=None)  # the network may run other operators each time
+    if off.plan.attributes and not off.plan.exact:
+        yield replace(off, references=None, scaled=True)
 
 
 def _compared(original: Original, slim: nn.Module, off: SwitchedOff) -> Verification:

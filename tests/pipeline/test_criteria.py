@@ -88,6 +88,21 @@ def test_a_loader_takes_the_place_of_the_recipes_images(dense, pairs):
     assert without.report.proof.passed
 
 
+@pytest.mark.parametrize("rounds", [None, 2], ids=["two stages", "rounds"])
+def test_a_generator_is_taken_once_for_all_stages(dense, images, pairs, rounds):
+    fine = FINE | {"criterion": "taylor", "calibration": {"batches": 2}}
+    train = {"steps": 2, "batch_size": 1, "patch_size": 8}
+    if rounds:
+        fine |= {"iterative": {"rounds": rounds, "steps": 2}}
+        recipe = {"prune": fine, "train": train}
+    else:
+        recipe = {"stages": [{"prune": fine}, {"train": train}, {"prune": fine}]}
+    recipe |= {"data": split(images)}
+    listed = prunekit.prune(dense, recipe, calibration=pairs[:2])
+    generated = prunekit.prune(dense, recipe, calibration=(pair for pair in pairs))
+    assert generated.plan == listed.plan
+
+
 @pytest.mark.parametrize(
     "criterion",
     [

@@ -33,7 +33,7 @@ PLACES = (
     "prunekit.surgery.apply:write_path",
     "prunekit.surgery.verify:edited_copy",
     "prunekit.surgery.verify:compare",
-    "prunekit.surgery.verify:_generic_error",
+    "prunekit.surgery.verify:generic_error_of",
     "prunekit.surgery.verify:_check_training",
     "prunekit.pipeline.store:save_slim",
     "prunekit.pipeline.store:write_atomic",

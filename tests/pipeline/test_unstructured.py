@@ -23,6 +23,7 @@ from tests.surgery.test_store import bits
 from tests.untouched import assert_untouched, picture
 
 HALF = {"method": "unstructured", "target": {"sparsity": "50%"}}
+FILTERS = {"method": "filter", "target": {"channel_ratio": 0.5}, "round_to": 1, "min_width": 1}
 TRAIN = {"steps": 4, "batch_size": 2, "patch_size": 8, "learning_rate": 1e-2, "ema": 0.9}
 
 
@@ -129,6 +130,54 @@ def test_masks_of_torch_are_taken_over(dense):
     name = "body.0.body.0.weight"
     assert not (result.masks.kept[name] & ~mask).any()
     assert int((~result.masks.kept[name]).sum()) == 16 * 16 * 9 // 2
+
+
+@pytest.mark.parametrize("criterion", ["l2", "group_norm"])
+def test_what_masks_of_torch_hide_is_worth_nothing_to_filters(dense, criterion):
+    """Large weights under a mask are not there: their channels leave first."""
+    layer, dead = dense.body[0].body[0], list(range(1, 16, 2))
+    with torch.no_grad():
+        layer.weight[dead] *= 100
+    mask, alive = torch.ones_like(layer.weight), torch.ones(16)
+    mask[dead], alive[dead] = 0, 0
+    torch_prune.custom_from_mask(layer, "weight", mask)
+    torch_prune.custom_from_mask(layer, "bias", alive)
+    section = {**FILTERS, "criterion": criterion, "protect": ["trunk"]}
+    result = prunekit.prune(dense, {"prune": section})
+    (kept,) = [g.kept for g in result.plan.groups if g.name == "body.0 hidden"]
+    assert kept == tuple(range(0, 16, 2))
+    assert not has_torch_masks(result.model)
+    assert has_torch_masks(dense)
+
+
+def test_masks_of_torch_stay_zero_in_training(dense, images, tmp_path):
+    torch_prune.l1_unstructured(dense.body[0].body[0], "weight", amount=0.5)
+    recipe = stages(images, {**FILTERS, "protect": ["body.0 hidden", "trunk"]}, TRAIN)
+    result = prunekit.prune(dense, recipe)
+    weight = result.model.body[0].body[0].weight
+    assert int((weight == 0).sum()) == weight.numel() // 2
+    result.save(tmp_path / "slim")
+    loaded = prunekit.load(tmp_path / "slim", EDSR(channels=16, blocks=2))
+    assert sorted(bits(loaded)) == sorted(bits(result.model))  # torch moves what it masks
+
+
+def test_masks_are_looked_at_before_anything_is_trained(dense, images, tmp_path):
+    def refused(*sections, match):
+        with pytest.raises(PlanError, match=match):
+            prunekit.prune(dense, stages(images, *sections), work_folder=tmp_path / "work")
+        assert not list(tmp_path.rglob("*.safetensors"))
+
+    late = {"gradual": {"until": 3, "every": 1}}
+    refused({**HALF, **late, "layers": ["zz"]}, TRAIN, match="'zz' matches no convolution")
+    refused(TRAIN, {**HALF, "target": {"pattern": "3:7"}}, match="3:7 fits no layer")
+    refused(FILTERS, TRAIN, {**HALF, "protect": ["zz"]}, match="'zz' matches no convolution")
+    little = {**HALF, **late, "target": {"weight_ratio": 0.9}, "layers": ["body.*"]}
+    refused(little, TRAIN, match="out of reach")
+
+
+def test_a_target_that_sets_nothing_to_zero_is_refused(dense):
+    with pytest.raises(PlanError, match="the target sets no weight to zero"):
+        prunekit.prune(dense, {"prune": {**HALF, "target": {"sparsity": 1e-7}}})
 
 
 def test_a_target_out_of_reach_and_a_glob_of_nothing_are_refused(dense):

@@ -73,7 +73,7 @@ prunes = st.fixed_dictionaries(
         "round_to": st.integers(1, 64),
         "protect": st.lists(words | st.sampled_from(["*", "no", "1e5", "[a]*"]), max_size=3),
     },
-)
+).filter(lambda prune: "normalisation" not in prune or prune.get("allocation") == "global")
 weights = st.fixed_dictionaries(
     {
         "method": st.just("unstructured"),

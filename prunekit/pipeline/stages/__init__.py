@@ -21,6 +21,7 @@ __all__ = [
     "prune",
     "read_graph",
     "rebuild",
+    "rehearse_masks",
     "soften",
     "time_all",
     "train",
@@ -52,5 +53,5 @@ from prunekit.pipeline.stages.judging import (
     evaluate_all,
     time_all,
 )
-from prunekit.pipeline.stages.masks import Masked, mask
+from prunekit.pipeline.stages.masks import Masked, mask, rehearse_masks
 from prunekit.pipeline.stages.training import train

@@ -14,10 +14,11 @@ from prunekit.data.pairs import ImagePair
 from prunekit.errors import SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.sensitivity import Measurements, Probe, sample
-from prunekit.methods import METHODS, SoftFilters, Wanted, measure_filters
+from prunekit.methods import METHODS, SoftFilters, Wanted, measure_filters, wanted_of
 from prunekit.pipeline.aim import Aim, aim_at, confirm
 from prunekit.pipeline.stages.data import open_cache
 from prunekit.plan import Plan, Reached, Sensitivity
+from prunekit.plan.overrides import rules_of
 from prunekit.progress import Progress, Silent
 from prunekit.recipe import CacheSection, PruneSection, SensitivitySection
 from prunekit.score import CRITERIA, Calibration, Criterion, Evidence, gather
@@ -125,7 +126,7 @@ def prune(
         try:
             if aim.latency is not None:
                 plan, measured = confirm(aim, model, plan, plan_for, progress=progress)
-            return rebuild(original, plan, aim, measured=measured, progress=progress)
+            pruned = rebuild(original, plan, aim, measured=measured, progress=progress)
         except (SurgeryError, VerificationError):
             progress.finish("does not hold")
             found = find_culprits(original, graph, plan, progress=progress)
@@ -133,6 +134,27 @@ def prune(
                 raise
             held |= found
             progress.warn(_told(found))
+        else:
+            if unmet := _unmet(graph, section, plan):
+                progress.warn(unmet)
+            return pruned
+
+
+def _unmet(graph: ChannelGraph, section: PruneSection, plan: Plan) -> str:
+    """Which group does not lose the share that an override lays down, and why; "" if all do."""
+    rules = rules_of(graph, wanted_of(section).policy)
+    for group in plan.groups:
+        rule = rules.get(group.name)
+        if rule is None or rule.ratio is None or section.iterative or group.reason:
+            continue
+        wanted, stay = (1 - rule.ratio) * group.width, len(group.kept)
+        if stay == group.width or abs(stay - wanted) > rule.multiple / 2:
+            return (
+                f"an override takes {rule.ratio:.0%} of '{group.name}', but {stay} of its "
+                f"{group.width} units stay: they are a multiple of {rule.multiple}, and "
+                f"{rule.least} or more"
+            )
+    return ""
 
 
 def _told(held: Mapping[str, str]) -> str:

@@ -120,7 +120,9 @@ class OverrideSection(Section):
     ratio: Ratio | None = Field(
         default=None, description="Share of the units of each that leaves, whatever the target."
     )
-    protect: Literal[True] | None = Field(default=None, description="They stay as they are.")
+    protect: Literal[True] | None = Field(
+        default=None, description="No unit of them leaves; a layer may still read fewer channels."
+    )
     min_width: Count | None = Field(default=None, description="They get no narrower than this.")
     round_to: Multiple | None = Field(
         default=None, description="Their widths become multiples of this number."
@@ -252,7 +254,11 @@ class PruneSection(Section):
         ),
     )
     protect: tuple[Glob, ...] = Field(
-        default=(), description="Patterns of group names or module paths that stay as they are."
+        default=(),
+        description=(
+            "Patterns of names of groups, or of layers that make them, of which no unit leaves. "
+            "What such a layer reads may get narrower; protect that, too, to keep it as it is."
+        ),
     )
     overrides: tuple[OverrideSection, ...] = Field(
         default=(), description="Other ratios, widths or rounding for single groups or layers."
@@ -288,6 +294,15 @@ class PruneSection(Section):
             message = (
                 f"has 'sensitivity', which 'allocation: {self.allocation}' does not read; take it "
                 "out, or set 'allocation: sensitivity'"
+            )
+            raise ValueError(message)
+        ranks = self.allocation != "uniform" and (
+            self.allocation != "local" or self.target.channel_ratio is None
+        )
+        if self.normalisation is not None and not ranks:
+            message = (
+                f"has 'normalisation', but with 'allocation: {self.allocation}' and this target no "
+                "group is compared with another; leave it out, or take 'allocation: global'"
             )
             raise ValueError(message)
         self._check_schedule()

@@ -19,6 +19,8 @@ from prunekit.recipe.sections.values import (
     Whole,
 )
 
+_GAMMA, _MATCHES = 0.5, 4
+
 
 class DistillSection(Section):
     """Let the slim network imitate the dense network it was made of. Each term has a weight."""
@@ -38,7 +40,7 @@ class DistillSection(Section):
         description="Weight of the distance between feature affinities inside both (FAKD).",
     )
     matches: Count = Field(
-        default=4, description="Places inside the networks that `features` compares at."
+        default=_MATCHES, description="Places inside the networks that `features` compares at."
     )
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32", description="What the dense network computes in."
@@ -59,6 +61,11 @@ class DistillSection(Section):
     def _check(self) -> DistillSection:
         if not (self.weight or self.laplacian or self.features):
             message = "has no term; give 'weight', 'laplacian' or 'features' a number above 0"
+            raise ValueError(message)
+        if self.matches != _MATCHES and not self.features:
+            message = (
+                "has 'matches', which only 'features' reads; give that a weight, or leave it out"
+            )
             raise ValueError(message)
         if self.cache_teacher and self.features:
             message = (
@@ -101,7 +108,7 @@ class TrainSection(Section):
         default=(),
         description="Steps at which `multistep` multiplies the learning rate by `gamma`.",
     )
-    gamma: Positive = Field(default=0.5, description="Factor of `multistep`.")
+    gamma: Positive = Field(default=_GAMMA, description="Factor of `multistep`.")
     warmup: Whole = Field(
         default=0,
         description="Steps over which the learning rate rises linearly; fewer than `steps`.",
@@ -172,7 +179,26 @@ class TrainSection(Section):
                 f"{self.accumulate}"
             )
             raise ValueError(message)
+        self._check_read()
         if self.min_learning_rate > self.learning_rate:
             message = "has a 'min_learning_rate' above 'learning_rate'"
             raise ValueError(message)
         return self
+
+    def _check_read(self) -> None:
+        """Refuse what nothing would read."""
+        if self.gamma != _GAMMA and self.schedule != "multistep":
+            message = f"has 'gamma', which 'schedule: {self.schedule}' does not read; leave it out"
+            raise ValueError(message)
+        if self.min_learning_rate and self.schedule != "cosine":
+            message = (
+                f"has 'min_learning_rate', which 'schedule: {self.schedule}' does not read; leave "
+                "it out"
+            )
+            raise ValueError(message)
+        if self.validate_every is not None and self.validate_every > self.steps:
+            message = (
+                f"has 'validate_every' {self.validate_every}, which never comes in {self.steps} "
+                "steps; lower it"
+            )
+            raise ValueError(message)
