@@ -11,7 +11,7 @@ from functools import partial
 from torch import nn
 
 from prunekit.data.pairs import ImagePair
-from prunekit.errors import SurgeryError, VerificationError
+from prunekit.errors import PlanError, SurgeryError, VerificationError
 from prunekit.graph import ChannelGraph, Inputs, TraceOptions, trace
 from prunekit.measure.sensitivity import Measurements, Probe, sample
 from prunekit.methods import METHODS, SoftFilters, Wanted, measure_filters, wanted_of
@@ -92,6 +92,7 @@ def prune(
         SurgeryError: the plan cannot be carried out, and no group alone is to blame.
         VerificationError: the proof fails, likewise.
     """
+    _check_finite(model, graph)
     held: dict[str, str] = {}
     criterion = criterion or CRITERIA[section.criterion]
     original = original or Original(model, inputs, options)
@@ -138,6 +139,15 @@ def prune(
             if unmet := _unmet(graph, section, plan):
                 progress.warn(unmet)
             return pruned
+
+
+def _check_finite(model: nn.Module, graph: ChannelGraph) -> None:
+    """Refuse weights of which nothing can be proven, whatever the criterion looks at."""
+    members = {member.tensor for group in graph.groups for member in group.members}
+    for name, parameter in model.named_parameters():
+        if name in members and not parameter.is_meta and not parameter.isfinite().all():
+            message = f"the weight '{name}' holds numbers that are not finite; repair it first"
+            raise PlanError(message)
 
 
 def _unmet(graph: ChannelGraph, section: PruneSection, plan: Plan) -> str:
