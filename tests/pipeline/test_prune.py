@@ -258,10 +258,12 @@ def test_a_wrong_rebuild_is_not_handed_out(dense, image, monkeypatch):
         prunekit.prune(dense, SMALLEST, image)
 
 
-def test_weights_that_are_not_finite_are_told(dense, image):
+@pytest.mark.parametrize("criterion", ["l2", "random"])
+def test_weights_that_are_not_finite_are_told(dense, image, criterion):
     nn.init.constant_(dense.body[0].body[0].weight, float("nan"))
-    with pytest.raises(PlanError, match="not finite"):
-        prunekit.prune(dense, SMALLEST, image)
+    recipe = {"prune": {**SMALLEST["prune"], "criterion": criterion}}
+    with pytest.raises(PlanError, match=r"'body\.0\.body\.0\.weight' holds numbers that are not"):
+        prunekit.prune(dense, recipe, image)
 
 
 @pytest.fixture(scope="module")
