@@ -229,6 +229,7 @@ def test_a_slim_network_made_in_inference_mode_trains():
     with torch.inference_mode():
         slim, _ = slimmed(EDSR(channels=4, blocks=1))
     slim(torch.rand(1, 3, 8, 8)).sum().backward()
+    assert slim.head[0].weight.grad.abs().sum() > 0
 
 
 def test_a_file_is_refused_for_another_network(file):
