@@ -198,7 +198,7 @@ def surgery_forgets_an_attribute(patch: Patch) -> None:
 
 
 def removed_units_are_not_switched_off(patch: Patch) -> None:
-    patch.setattr(_module("surgery.verify"), "_switch_off", lambda *_: lambda _, tensor: tensor)
+    patch.setattr(_module("surgery.switch"), "_switch_off", lambda *_: lambda _, tensor: tensor)
 
 
 FAULTS: tuple[Fault, ...] = tuple(

@@ -39,7 +39,7 @@ def _module(name: str) -> Any:
 
 
 def norms_run_over_all_channels(patch: Patch) -> None:
-    patch.setattr(_module("graph.reference")._Reference, "_reduces", lambda *_: False)
+    patch.setattr(_module("graph.reference")._Follower, "_reduces", lambda *_: False)
 
 
 def norms_are_told_the_width_of_all(patch: Patch) -> None:
@@ -47,7 +47,7 @@ def norms_are_told_the_width_of_all(patch: Patch) -> None:
 
 
 def what_stays_is_put_in_front(patch: Patch) -> None:
-    original = _module("graph.reference")._Reference._spread
+    original = _module("graph.reference")._Follower._spread
 
     def in_front(self: Any, number: int, whole: Any, result: Any, outputs: Iterator[Any]) -> Any:
         spread = original(self, number, whole, result, outputs)
@@ -57,24 +57,24 @@ def what_stays_is_put_in_front(patch: Patch) -> None:
         spread[tuple(slice(size) for size in result.shape)] = result
         return spread
 
-    patch.setattr(_module("graph.reference")._Reference, "_spread", in_front)
+    patch.setattr(_module("graph.reference")._Follower, "_spread", in_front)
 
 
 def beside_what_stays_is_nothing(patch: Patch) -> None:
-    original = _module("graph.reference")._Reference._spread
+    original = _module("graph.reference")._Follower._spread
 
     def on_zeros(self: Any, number: int, whole: Any, result: Any, outputs: Iterator[Any]) -> Any:
         blank = torch.zeros_like(whole) if isinstance(whole, Tensor) else whole
         return original(self, number, blank, result, outputs)
 
-    patch.setattr(_module("graph.reference")._Reference, "_spread", on_zeros)
+    patch.setattr(_module("graph.reference")._Follower, "_spread", on_zeros)
 
 
 def scale_of_attention_stays_that_of_all(patch: Patch) -> None:
     def unchanged(_: Any, __: Any, ___: Any, arguments: Sequence[Any]) -> list[Any]:
         return list(arguments)
 
-    patch.setattr(_module("graph.reference")._Reference, "_rescaled", unchanged)
+    patch.setattr(_module("graph.reference")._Follower, "_rescaled", unchanged)
 
 
 def a_computed_width_is_not_noticed(patch: Patch) -> None:
@@ -101,7 +101,7 @@ def a_plain_integer_is_not_noticed(patch: Patch) -> None:
 
 
 def attributes_of_classes_are_not_followed(patch: Patch) -> None:
-    patch.setattr(_module("graph.attributes"), "_class_integers", lambda _: {})
+    patch.setattr(_module("graph.attributes"), "_class_sizes", lambda _: {})
 
 
 def tuples_are_left_as_they_are(patch: Patch) -> None:
