@@ -13,6 +13,7 @@ __all__ = [
     "plain",
     "quiet_fakes",
     "record",
+    "shapes_of",
     "tensors_in",
 ]
 
@@ -315,6 +316,12 @@ def call(model: nn.Module, inputs: Inputs) -> Any:
 def plain(inputs: Inputs) -> Inputs:
     """Inputs whose tensors torch finds: it knows no mappings but `dict`."""
     return dict(inputs) if isinstance(inputs, Mapping) else inputs
+
+
+def shapes_of(inputs: Inputs) -> tuple[object, ...]:
+    """Shapes of the tensors; other arguments as they read."""
+    leaves = tree_leaves(plain(inputs))
+    return tuple(tuple(x.shape) if isinstance(x, Tensor) else repr(x) for x in leaves)
 
 
 def tensors_in(result: Any) -> list[Tensor]:

@@ -39,6 +39,7 @@ from prunekit.graph.record import (
     follow,
     plain,
     record,
+    shapes_of,
     tensors_in,
 )
 from prunekit.graph.rules import RULES
@@ -100,13 +101,13 @@ class References:
 
     def kept(self, inputs: Inputs) -> _Reference | None:
         """What was recorded at that size, if anything was."""
-        found = self._kept.get(_size(inputs))
+        found = self._kept.get(shapes_of(inputs))
         self.reused |= found is not None
         return found
 
     def keep(self, inputs: Inputs, reference: _Reference) -> None:
         """From now on the one of that size."""
-        self._kept[_size(inputs)] = reference
+        self._kept[shapes_of(inputs)] = reference
 
 
 def run_without(
@@ -188,11 +189,6 @@ def _check_scales(plainly: _Follower, scaled: _Follower, scales: Scales) -> None
         "that wide; protect the groups that it follows from"
     )
     raise VerificationError(message)
-
-
-def _size(inputs: Inputs) -> tuple[object, ...]:
-    leaves = tree_leaves(plain(inputs))
-    return tuple(tuple(x.shape) if isinstance(x, Tensor) else repr(x) for x in leaves)
 
 
 def _reference(

@@ -91,22 +91,22 @@ def reduce(scores: Sequence[Tensor], reduction: Reduction) -> Tensor:
 
 def l1(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:
     """Sum of absolute weights (Li et al., ICLR 2017), biases and norms too."""
-    return [slice_.weights.abs().sum(dim=1) for slice_ in slices]
+    return [torch.cat([b.abs().sum(dim=1) for b in slice_.blocks()]) for slice_ in slices]
 
 
 def l2(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:
     """Squared weights, biases and norms too; the root of their sum is the Euclidean norm."""
-    return [slice_.weights.square().sum(dim=1) for slice_ in slices]
+    return [_squared(slice_) for slice_ in slices]
 
 
 def random(slices: Sequence[Slice], generator: np.random.Generator) -> list[Tensor]:
     """Uniform numbers: the baseline that a criterion has to beat."""
-    return [torch.from_numpy(generator.random(len(slices[0].weights)))]
+    return [torch.from_numpy(generator.random(len(slices[0].indices)))]
 
 
 def group_norm(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:
     """Squared L2 of weights and of scales of norms, without biases (DepGraph, CVPR 2023)."""
-    return [s.weights.square().sum(dim=1) for s in slices if s.is_weight or s.role == "scale"]
+    return [_squared(s) for s in slices if s.is_weight or s.role == "scale"]
 
 
 def lamp(scores: Tensor) -> Tensor:
@@ -142,7 +142,7 @@ def wn_gamma(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:
     """
     normed = {slice_.module for slice_ in slices if slice_.role == "gain"}
     return [
-        slice_.weights.square().sum(dim=1).sqrt()
+        _squared(slice_).sqrt()
         for slice_ in slices
         if slice_.role == "gain" or (slice_.role == "makes" and slice_.module not in normed)
     ]
@@ -209,6 +209,11 @@ def reconstruction_varying(slices: Sequence[Slice], _: np.random.Generator) -> l
 def output(slices: Sequence[Slice], _: np.random.Generator) -> list[Tensor]:
     """Mean square by which the network's output changes when a unit alone is switched off."""
     return [slice_.change for slice_ in slices[:1] if slice_.change is not None]
+
+
+def _squared(slice_: Slice) -> Tensor:
+    """Sum of the squared weights of each unit."""
+    return torch.cat([torch.linalg.vector_norm(b, dim=1) for b in slice_.blocks()]).square()
 
 
 def _products(slices: Sequence[Slice]) -> list[Tensor]:

@@ -14,7 +14,8 @@ __all__ = [
     "split_name",
 ]
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -34,6 +35,10 @@ Kind = Literal["convolution", "linear", "batch_norm", "norm", "other"]
 Role = Literal["makes", "reads", "bias", "gain", "scale", "shift", "other"]
 """What an axis of a tensor is to the channels: weights that make or read them and the bias of those
 that make them; the lengths of a weight norm; the affine weights of a norm; something else."""
+
+
+_BLOCK = 2**16
+"""Numbers of a block of rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +73,8 @@ class Slice:
     role: Role
     indices: Indices
     """`(units, indices of a unit)` along the axis."""
-    weights: Tensor
-    """`(units, elements)`, float64: row u is what leaves with unit u."""
+    parameter: Tensor
+    """The whole of it, without a gradient."""
     squares: Tensor | None = None
     """Mean over calibration batches of the squared gradient, of the same shape."""
     products: Tensor | None = None
@@ -77,6 +82,22 @@ class Slice:
     signals: Signals | None = None
     change: Tensor | None = None
     """`(units,)`: mean square by which the network's output changes without the whole unit."""
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """`(units, elements)`, float64: row u is what leaves with unit u."""
+        return _exact(self._moved, self.indices)
+
+    def blocks(self) -> Iterator[Tensor]:
+        """`weights`, some rows at a time: large copies would cost more time than the arithmetic."""
+        elements = self.indices.shape[1] * math.prod(self._moved.shape[1:])
+        step = max(_BLOCK // max(elements, 1), 1)
+        for start in range(0, len(self.indices), step):
+            yield _exact(self._moved, self.indices[start : start + step])
+
+    @property
+    def _moved(self) -> Tensor:
+        return self.parameter.movedim(self.axis, 0)
 
     @property
     def is_weight(self) -> bool:
@@ -165,7 +186,7 @@ class Layers:
             kind=self.kind(path),
             role=self.role(member.tensor, member.axis),
             indices=member.indices,
-            weights=rows(member, parameter),
+            parameter=parameter.detach(),
             **measured,
         )
 
@@ -186,6 +207,16 @@ def read_channels(layer: nn.Module, columns: Indices) -> Indices:
 
 def rows(member: Member, tensor: Tensor) -> Tensor:
     """`(units, elements)` in float64, of a tensor of the shape of the member's."""
-    moved = tensor.detach().movedim(member.axis, 0).double()
-    indices = torch.from_numpy(member.indices).to(moved.device)
-    return moved[indices.flatten()].reshape(len(member.indices), -1)
+    return _exact(tensor.detach().movedim(member.axis, 0), member.indices)
+
+
+def _exact(moved: Tensor, units: Indices) -> Tensor:
+    """Rows of units along the first axis, in float64."""
+    places = units.flatten()
+    first = int(places[0]) if len(places) else 0
+    if (places == np.arange(first, first + len(places))).all():
+        chosen = moved[first : first + len(places)]
+    else:
+        chosen = moved[torch.from_numpy(places).to(moved.device)]
+    exact = chosen.to(torch.float64, memory_format=torch.contiguous_format)
+    return exact.reshape(len(units), -1)

@@ -24,10 +24,10 @@ from prunekit.graph.compare import (
     run,
     unchanged,
 )
+from prunekit.graph.record import shapes_of
 from prunekit.plan import Plan
 from prunekit.surgery.apply import rebuild
 from prunekit.surgery.blame import blame, does_not_run
-from prunekit.surgery.sizes import Size, size_of
 from prunekit.surgery.switch import SwitchedOff
 
 _GENERIC_LIMIT = 1e-6
@@ -59,7 +59,7 @@ class GenericTrials:
 
     def __init__(self, dense: nn.Module) -> None:
         self.dense = dense
-        self._computed: dict[tuple[Size, int], list[Tensor] | None] = {}
+        self._computed: dict[tuple[object, int], list[Tensor] | None] = {}
 
     def at(self, inputs: Inputs) -> Iterator[_Generic]:
         """In float64, from strong weights to weak; in its own type where it does not run in that.
@@ -68,7 +68,7 @@ class GenericTrials:
         """
         noise, found = generic_inputs(inputs), False
         for place, (dtype, limit, gain) in enumerate(_TRIALS):
-            key = (size_of(inputs), place)
+            key = (shapes_of(inputs), place)
             if (found and dtype is None) or (key in self._computed and not self._computed[key]):
                 continue
             model = converted_copy(self.dense, generic(self.dense, gain), dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Size", "larger_size", "shape_of", "size_of", "smaller_size"]
+__all__ = ["larger_size", "shape_of", "smaller_size"]
 
 from typing import TypeGuard
 
@@ -12,9 +12,6 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from prunekit.graph import Inputs
 from prunekit.graph.record import plain
-
-Size = tuple[object, ...]
-"""Of everything that a network is called with."""
 
 
 def larger_size(inputs: Inputs) -> Inputs:
@@ -52,9 +49,3 @@ def shape_of(inputs: Inputs) -> tuple[int, ...]:
     """Shape of the first input that is a tensor."""
     tensors = (x for x in tree_flatten(plain(inputs))[0] if isinstance(x, Tensor))
     return next((tuple(tensor.shape) for tensor in tensors), ())
-
-
-def size_of(inputs: Inputs) -> Size:
-    """Shapes of the tensors; other arguments as they are."""
-    leaves = tree_flatten(plain(inputs))[0]
-    return tuple(tuple(x.shape) if isinstance(x, Tensor) else repr(x) for x in leaves)

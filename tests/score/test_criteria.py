@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from prunekit.errors import PlanError
 from prunekit.graph import trace
@@ -242,3 +243,55 @@ def test_what_is_lost_by_moments_is_what_is_lost_when_a_channel_is_dropped(kind)
     assert float(told.lost_varying) == pytest.approx(
         float((lost - mean).square().sum() / energy), abs=1e-12
     )
+
+
+class OverPixels(nn.Linear):
+    """Puts channels last and back, as BSRN-S does."""
+
+    def forward(self, x):
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Standardised(nn.Conv2d):
+    """Pads by itself, and takes the mean out of its weights."""
+
+    def forward(self, x):
+        weight = self.weight - self.weight.mean(dim=(1, 2, 3), keepdim=True)
+        return functional.conv2d(functional.pad(x, (2, 0, 1, 1)), weight, self.bias)
+
+
+LAYERS = {
+    "linear_over_pixels": lambda: OverPixels(6, 5),
+    "standardised": lambda: Standardised(6, 5, 3),
+    "same": lambda: nn.Conv2d(6, 5, (3, 4), padding="same", dilation=(2, 1)),
+    "valid": lambda: nn.Conv2d(6, 5, 3, padding="valid", stride=(2, 1)),
+    "reflect": lambda: nn.Conv2d(6, 5, 3, padding=1, padding_mode="reflect"),
+    "transposed": lambda: nn.ConvTranspose2d(6, 5, 3, stride=2, output_padding=1),
+    "weight_norm": lambda: nn.utils.parametrizations.weight_norm(
+        nn.Conv2d(6, 5, 3, padding=(0, 1))
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_a_layer_loses_is_measured_where_it_computes(name):
+    torch.manual_seed(0)
+    layer = LAYERS[name]().double()
+    x = torch.rand(2, 6, 9, 8, dtype=torch.float64)
+    net = nn.Sequential(layer)
+    with torch.no_grad(), watch(net, ["0"]) as found:
+        whole = net(x)
+    with torch.no_grad():
+        for unit in range(6):
+            without = x.clone()
+            without[:, unit] = 0
+            lost = whole - net(without)
+            told = found["0"].of_reads(torch.tensor([[unit]]))
+            mean = lost.mean(dim=(0, 2, 3), keepdim=True)
+            energy = whole.square().sum()
+            assert float(told.lost) == pytest.approx(float(lost.square().sum() / energy))
+            varying = float((lost - mean).square().sum() / energy)
+            assert float(told.lost_varying) == pytest.approx(varying)
+        made = found["0"].of_makes(torch.arange(5)[:, None])
+    assert torch.allclose(made.mean_abs, whole.abs().mean(dim=(0, 2, 3)))
