@@ -29,98 +29,123 @@ if TYPE_CHECKING:
     from prunekit.measure.scores import Scores
 
 
+_Data = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder of HR images, or of clips with --clips.")
+]
+
+_Lr = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder of LR images, called as HR or with the scale behind, such as babyx2.png. "
+        "[default: made from HR by MATLAB's bicubic]",
+        show_default=False,
+    ),
+]
+
+_Scale = Annotated[
+    int | None,
+    typer.Option(min=1, help="Magnification. [default: what the network says]", show_default=False),
+]
+
+_Names = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Take only this image or clip; may be repeated."),
+]
+
+_ProtocolName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"Convention to compare by: {', '.join(PROTOCOLS)}. [default: y]",
+        show_default=False,
+    ),
+]
+
+_Luma = Annotated[
+    bool | None,
+    typer.Option(
+        "--y/--rgb",
+        help="Compare luma, or red, green, blue. [default: what the protocol says]",
+        show_default=False,
+    ),
+]
+
+_Border = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Pixels to cut off every side. [default: what the protocol says, else the scale]",
+        show_default=False,
+    ),
+]
+
+_Modcrop = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Cut HR to a multiple of this. [default: what the protocol says, else the scale]",
+        show_default=False,
+    ),
+]
+
+_Clips = Annotated[
+    bool, typer.Option("--clips", help="The folders hold clips, each a folder of frames.")
+]
+
+_Frames = Annotated[
+    str | None,
+    typer.Option(
+        metavar="whole|N",
+        help="For networks of video: give them whole clips, or N frames at once. "
+        "[default: every frame is an image by itself]",
+        show_default=False,
+    ),
+]
+
+_Target = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|centre",
+        help="With --frames N, which of them the network gives back. [default: all]",
+        show_default=False,
+    ),
+]
+
+_Padding = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help=f"With --target centre, what stands beyond the ends: {', '.join(PADDINGS)}. "
+        "[default: reflection_circle]",
+        show_default=False,
+    ),
+]
+
+_JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the figures and how they were made."),
+]
+
+
 def evaluate(
     model: ModelArgument,
     *,
-    data: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of HR images, or of clips with --clips.")
-    ],
-    lr: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Folder of LR images, called as HR or with the scale behind, such as babyx2.png. "
-            "[default: made from HR by MATLAB's bicubic]",
-            show_default=False,
-        ),
-    ] = None,
+    data: _Data,
+    lr: _Lr = None,
     weights: Weights = None,
     arguments: NetworkArguments = None,
-    scale: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Magnification. [default: what the network says]", show_default=False
-        ),
-    ] = None,
-    names: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Take only this image or clip; may be repeated."),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"Convention to compare by: {', '.join(PROTOCOLS)}. [default: y]",
-            show_default=False,
-        ),
-    ] = None,
-    luma: Annotated[
-        bool | None,
-        typer.Option(
-            "--y/--rgb",
-            help="Compare luma, or red, green, blue. [default: what the protocol says]",
-            show_default=False,
-        ),
-    ] = None,
-    border: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Pixels to cut off every side. [default: what the protocol says, else the scale]",
-            show_default=False,
-        ),
-    ] = None,
-    modcrop: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Cut HR to a multiple of this. [default: what the protocol says, else the scale]",
-            show_default=False,
-        ),
-    ] = None,
-    clips: Annotated[
-        bool, typer.Option("--clips", help="The folders hold clips, each a folder of frames.")
-    ] = False,
-    frames: Annotated[
-        str | None,
-        typer.Option(
-            metavar="whole|N",
-            help="For networks of video: give them whole clips, or N frames at once. "
-            "[default: every frame is an image by itself]",
-            show_default=False,
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            metavar="all|centre",
-            help="With --frames N, which of them the network gives back. [default: all]",
-            show_default=False,
-        ),
-    ] = None,
-    padding: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help=f"With --target centre, what stands beyond the ends: {', '.join(PADDINGS)}. "
-            "[default: reflection_circle]",
-            show_default=False,
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write the figures and how they were made."),
-    ] = None,
+    scale: _Scale = None,
+    names: _Names = None,
+    protocol: _ProtocolName = None,
+    luma: _Luma = None,
+    border: _Border = None,
+    modcrop: _Modcrop = None,
+    clips: _Clips = False,
+    frames: _Frames = None,
+    target: _Target = None,
+    padding: _Padding = None,
+    json_file: _JsonFile = None,
     device: Device = "auto",
     debug: Debug = False,
     quiet: Quiet = False,
