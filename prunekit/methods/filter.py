@@ -56,9 +56,10 @@ def plan_filters(
         origin=wanted.origin,
     )
     if not plan.tensors and not wanted.may_be_nothing:
+        overrides = ", and the overrides," if policy.overrides else ""
         message = (
             f"the target removes nothing: with round_to {policy.round_to} and min_width "
-            f"{policy.min_width} no group gets narrower; raise the ratio, or lower these"
+            f"{policy.min_width}{overrides} no group gets narrower; raise the ratio, or lower these"
         )
         raise PlanError(message)
     return plan

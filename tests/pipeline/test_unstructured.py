@@ -229,7 +229,7 @@ def test_what_the_network_was_before_training_is_measured_where_it_was_masked(de
     measured = {"evaluate": {}}
     result = prunekit.prune(dense, {**stages(images, HALF, TRAIN), **measured})
     assert {SLIM_BEFORE, SLIM, DENSE} <= {entry.name for entry in result.report.entries}
-    gradual = {**HALF, "gradual": {"until": 2}}
+    gradual = {**HALF, "gradual": {"until": 2, "every": 1}}
     result = prunekit.prune(dense, {**stages(images, gradual, TRAIN), **measured})
     assert SLIM_BEFORE not in {entry.name for entry in result.report.entries}
 

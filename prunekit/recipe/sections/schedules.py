@@ -13,25 +13,23 @@ from prunekit.recipe.sections.values import Count, Factor, Section, Whole, whole
 Rounds = Annotated[int, Strict(), Field(ge=2, le=100), BeforeValidator(whole_number)]
 
 
-_EVERY = 10
-
-
 class GradualSection(Section):
     """Let sparsity grow by a cubic curve while the next stage trains (Zhu and Gupta, 2017)."""
 
     begin: Whole = Field(default=0, description="Training step at which it begins to grow.")
     until: Count = Field(description="Training step from which the masks are final.")
-    every: Count = Field(default=_EVERY, description="Steps between two choices of masks.")
+    every: Count = Field(default=10, description="Steps between two choices of masks.")
 
     @model_validator(mode="after")
     def _check(self) -> GradualSection:
         if self.begin >= self.until:
             message = f"has 'begin' {self.begin}, which must be less than 'until' {self.until}"
             raise ValueError(message)
-        if self.every != _EVERY and self.every >= self.until - self.begin:
+        if self.every >= self.until - self.begin:
+            given = "" if "every" in self.model_fields_set else ", as nothing else is given"
             message = (
-                f"has 'every' {self.every}, so nothing is chosen between 'begin' {self.begin} and "
-                f"'until' {self.until}; lower it"
+                f"has 'every' {self.every}{given}, so nothing is chosen between 'begin' "
+                f"{self.begin} and 'until' {self.until}; lower it"
             )
             raise ValueError(message)
         return self
