@@ -153,16 +153,18 @@ class Cache:
     def trim(self, keep: Collection[Path]) -> None:
         """Delete what was not used for longest until the limit is kept, but nothing of `keep`.
 
+        Outputs of a teacher that were used in the last two hours stay: a training may be using
+        them, which could not make them anew.
+
         What a killed process left half written is deleted after a day.
         """
         kept = set(keep)
         entries = sorted(self._entries())
         total = sum(size for _, size, _ in entries)
         for used, size, path in entries:
-            aside = not _is_whole(path)
-            if (aside and time.time() - used > _DAY) or (
-                not aside and total > self.limit and path not in kept
-            ):
+            aside, age = not _is_whole(path), time.time() - used
+            in_use = path in kept or (path.suffix == _OUTPUT.suffix and age < 2 * _HOUR)
+            if (aside and age > _DAY) or (not aside and total > self.limit and not in_use):
                 with contextlib.suppress(OSError):
                     path.unlink()
                     total -= size

@@ -121,8 +121,8 @@ def read_image(path: Path, *, alpha: Alpha = "refuse", deep: bool = False) -> Im
     picture = read_picture(path)
     if alpha == "refuse" and not picture.opaque:
         message = (
-            f"image {path} has transparent pixels; save it flattened, without alpha, or ask for "
-            "alpha to be dropped"
+            f"image {path} has transparent pixels; save it flattened, without alpha, or set "
+            "'alpha: drop' in a recipe"
         )
         raise DataError(message)
     return picture.rgb if deep else to_8_bits(picture.rgb)

@@ -70,7 +70,7 @@ class Batches:
     def _next(self, made: Iterator[Batch | PrunekitError]) -> Batch | PrunekitError:
         try:
             return next(made)
-        except (RuntimeError, OSError) as error:  # what torch says of workers that died
+        except (RuntimeError, OSError, EOFError) as error:  # what torch says of workers that died
             message = (
                 f"patches cannot be cut by {self.workers} worker processes ({brief(error)}); try "
                 "fewer workers, or 0"

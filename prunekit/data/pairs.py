@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -109,6 +109,37 @@ class Pairs(Sequence[PairT]):
 
     def __repr__(self) -> str:
         return f"Pairs({len(self)} pairs, {len(self.skipped)} skipped)"
+
+    def without(self, reasons: Mapping[int, str], *, why: str, progress: Progress) -> Pairs[PairT]:
+        """Leave some out, by place, and say so: why in general, and of the first in particular."""
+        if not reasons:
+            return self
+        skipped = [Skipped(self[place].name, reason) for place, reason in reasons.items()]
+        kind = "clips" if isinstance(self[0], ClipPair) else "images"
+        progress.warn(
+            f"{len(reasons)} of {len(self)} {kind} are left out, since {why} ({skipped[0].reason})"
+        )
+        rest = [place for place in range(len(self)) if place not in reasons]
+        return Pairs(_Chosen(self._pairs, rest), (*self.skipped, *skipped))
+
+
+class _Chosen(Sequence[PairT]):
+    """Some of a sequence of pairs; none is read before it is asked for."""
+
+    def __init__(self, pairs: Sequence[PairT], places: Sequence[int]) -> None:
+        self._pairs, self._places = pairs, places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> PairT: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[PairT]: ...
+    def __getitem__(self, index: int | slice) -> PairT | Sequence[PairT]:
+        if isinstance(index, slice):
+            return _Chosen(self._pairs, self._places[index])
+        return self._pairs[self._places[index]]
 
 
 def load_pairs(

@@ -7,7 +7,7 @@ __all__ = ["Patches", "Window", "to_batch", "without_small"]
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from prunekit.data.cache import Output
 from prunekit.data.image import Image
-from prunekit.data.pairs import ClipPair, ImagePair, Pairs, PairT, Skipped
+from prunekit.data.pairs import ClipPair, ImagePair, Pairs, PairT
 from prunekit.errors import DataError
 from prunekit.progress import Progress
 
@@ -156,35 +156,10 @@ def without_small(
 ) -> Pairs[PairT]:
     """Leave out what no patch or window can be cut from, unless nothing else is there; say so."""
     faults = _faults(pairs, patch_size, window)
-    if not faults or len(faults) == len(pairs):
+    if len(faults) == len(pairs):
         return pairs
-    skipped = [Skipped(pairs[place].name, fault.reason) for place, fault in faults.items()]
-    kind = "images" if window is None else "clips"
-    progress.warn(
-        f"{len(faults)} of {len(pairs)} {kind} are left out, since no patch can be cut from them "
-        f"({skipped[0].reason})"
-    )
-    rest = [place for place in range(len(pairs)) if place not in faults]
-    return Pairs(_Chosen(pairs, rest), (*pairs.skipped, *skipped))
-
-
-class _Chosen(Sequence[PairT]):
-    """Some of a sequence of pairs; none is read before it is asked for."""
-
-    def __init__(self, pairs: Sequence[PairT], places: Sequence[int]) -> None:
-        self._pairs, self._places = pairs, places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @overload
-    def __getitem__(self, index: int) -> PairT: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[PairT]: ...
-    def __getitem__(self, index: int | slice) -> PairT | Sequence[PairT]:
-        if isinstance(index, slice):
-            return _Chosen(self._pairs, self._places[index])
-        return self._pairs[self._places[index]]
+    reasons = {place: fault.reason for place, fault in faults.items()}
+    return pairs.without(reasons, why="no patch can be cut from them", progress=progress)
 
 
 @dataclass(frozen=True)

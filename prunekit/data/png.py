@@ -109,6 +109,8 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError(message)
         if kind == b"IDAT":
             pixels.append(body)
+        elif kind == b"IEND":
+            break  # what stands behind it is of no concern
         else:
             yield kind, body
         place += size + 12

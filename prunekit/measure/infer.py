@@ -21,7 +21,7 @@ def infer(model: nn.Module, batch: Tensor, *, centre: bool = False) -> Tensor:
     """
     frames = batch.shape[1] if batch.ndim == 5 else 0  # noqa: PLR2004 (a clip)
     try:
-        with in_mode(model, training=False), torch.inference_mode():
+        with in_mode(model, training=False), torch.no_grad():
             output = model(batch)
     except Exception as error:  # the network's own code can fail in any way
         what, else_ = (

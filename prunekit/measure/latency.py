@@ -29,6 +29,7 @@ class Latency:
     device: str  # "cpu", or the name of the GPU
     threads: int  # of the CPU
     frames: int | None = None  # of the clip that a pass is given; None: an image
+    dtype: str = "float32"
 
 
 def measure_latency(
@@ -46,7 +47,7 @@ def measure_latency(
     progress.start("measure latency", warmup + repeats)
     inputs = {name: _noise(model, input_shape) for name, model in models.items()}
     times: dict[str, list[float]] = {name: [] for name in models}
-    with ExitStack() as modes, torch.inference_mode():
+    with ExitStack() as modes, torch.no_grad():
         for model in models.values():
             modes.enter_context(in_mode(model, training=False))
         for turn in range(warmup + repeats):
@@ -95,4 +96,5 @@ def _latency(times: list[float], batch: Tensor) -> Latency:
         device=torch.cuda.get_device_name(batch.device) if cuda else batch.device.type,
         threads=torch.get_num_threads(),
         frames=batch.shape[1] if batch.ndim == len(("N", "T", "C", "H", "W")) else None,
+        dtype=str(batch.dtype).removeprefix("torch."),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["luma", "psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y"]
+__all__ = ["least_side", "luma", "psnr_rgb", "psnr_y", "ssim_rgb", "ssim_y"]
 
 from statistics import fmean
 
@@ -16,6 +16,11 @@ Plane = NDArray[np.float64]
 
 _WINDOW = 11
 _SIGMA = 1.5
+
+
+def least_side(border: int) -> int:
+    """Pixels that an image must have on each side for both figures, with a border cut off."""
+    return _WINDOW + 2 * border
 
 
 def luma(image: Image) -> Plane:

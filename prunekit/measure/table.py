@@ -56,7 +56,7 @@ class LatencyTable(VectorCost):
         """
         super().__init__(graph)
         self._device, self._dtype = placement(model)
-        with in_mode(model, training=False), torch.inference_mode():
+        with in_mode(model, training=False), torch.no_grad():
             for _ in range(_WARMUP):
                 model(image)
         self._rows = {name: row for row, name in enumerate(self.widths)}
@@ -132,7 +132,7 @@ class LatencyTable(VectorCost):
         }
         arguments = _replaced(use.operator.arguments, tensors)
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 times, probes = zip(*_times(use.operator, arguments, self._probe), strict=True)
                 return float(min(times) / min(probes))
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError):

@@ -22,6 +22,9 @@ into windows of 8 or fold pixels into channels; else a pixel has another place i
 _SIDES = (4 * _STEP, 6 * _STEP, 10 * _STEP)
 """Sides of the noise that is looked at, until the reach is inside; their middles begin a window."""
 
+_PLACES = (0, 3, 4, 7, 8, 11, 12, 15)
+"""Pixels behind the middle that are looked at: where windows begin and end, shifted by half too."""
+
 _ALIKE = {torch.float32: 1e-4, torch.float64: 1e-4}
 """How far pixels of a part may be from those of the whole, by type; where white is 1."""
 
@@ -107,7 +110,7 @@ def infer_tiled(
 def find_reach(model: nn.Module) -> int | None:
     """Find how many pixels away from it a pixel of the output still depends on.
 
-    The gradient of the output in the middle of a noise image is looked at. `None` if it is not
+    The gradient of the output around the middle of a noise image is looked at. `None` if it is not
     within about 80 pixels, as for networks that take means over the whole image; if parts of an
     image that are larger by it are not enlarged as the whole is, as by networks that divide an
     image evenly; or if there is no gradient that fits in 4 GiB.
@@ -117,14 +120,13 @@ def find_reach(model: nn.Module) -> int | None:
     for side, next_side in zip(_SIDES, (*_SIDES[1:], None), strict=True):
         image = _noise(side).to(device, dtype).requires_grad_()
         try:
-            lines, saved = _touched(model, image)
+            seen, saved = _touched(model, image)
         except Exception:  # noqa: BLE001 - a network that has no gradient, or takes no such image
             return None
-        if not lines:
+        if not all(seen.values()):
             return None
-        middle = side // 2
-        if lines[0] > 0 and lines[-1] < side - 1:
-            reach = max(middle - lines[0], lines[-1] - middle)
+        if all(lines[0] > 0 and lines[-1] < side - 1 for lines in seen.values()):
+            reach = max(max(at - lines[0], lines[-1] - at) for at, lines in seen.items())
             tried = (reach + more for more in _MARGINS)
             return next((each for each in tried if _is_enough(model, each)), None)
         if next_side is None or saved * (next_side / side) ** 2 > _MOST_MEMORY:
@@ -132,8 +134,8 @@ def find_reach(model: nn.Module) -> int | None:
     return None
 
 
-def _touched(model: nn.Module, image: Tensor) -> tuple[list[int], int]:
-    """Return the rows and columns that the middle of the output depends on, in order.
+def _touched(model: nn.Module, image: Tensor) -> tuple[dict[int, list[int]], int]:
+    """Return the rows and columns that pixels around the middle depend on, in order, by place.
 
     And the bytes that autograd kept for it.
     """
@@ -149,10 +151,14 @@ def _touched(model: nn.Module, image: Tensor) -> tuple[list[int], int]:
         output = model(image)
         side = image.shape[3]
         scale = output.shape[3] // side
-        middle = slice(side // 2 * scale, (side // 2 + 1) * scale)
-        (gradient,) = torch.autograd.grad(output[:, :, middle, middle].abs().sum(), image)
-    seen = gradient[0].abs().sum(0) > 0
-    return (seen.any(0) | seen.any(1)).nonzero().flatten().tolist(), saved
+        found = {}
+        for place in (side // 2 + more for more in _PLACES):
+            at = slice(place * scale, (place + 1) * scale)
+            value = output[:, :, at, at].abs().sum()
+            (gradient,) = torch.autograd.grad(value, image, retain_graph=True)
+            seen = gradient[0].abs().sum(0) > 0
+            found[place] = (seen.any(0) | seen.any(1)).nonzero().flatten().tolist()
+    return found, saved
 
 
 def _is_enough(model: nn.Module, reach: int) -> bool:

@@ -6,12 +6,10 @@ __all__ = ["Done", "check_masking", "next_aim", "run_stages"]
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from torch import nn
 
 from prunekit.errors import PlanError, RecipeError
-from prunekit.files import write_atomic
 from prunekit.graph import clone_model
 from prunekit.methods import SoftFilters, masking_hook
 from prunekit.pipeline import stages
@@ -19,6 +17,7 @@ from prunekit.pipeline.aim import Aim, aim_at
 from prunekit.pipeline.depth import DepthAim, aim_at_blocks, remove_blocks
 from prunekit.pipeline.images import Images, calibration_for, probe_for
 from prunekit.pipeline.job import Job
+from prunekit.pipeline.settled import Settled
 from prunekit.pipeline.summary import StageReached
 from prunekit.plan import Origin, Plan, plan_units
 from prunekit.recipe import DepthSection, PruneSection, Step, TrainSection, UnstructuredSection
@@ -35,6 +34,8 @@ class Done:
     """What the stages have made so far."""
 
     model: nn.Module
+    dense: nn.Module
+    """The network that was pruned first: trained, if a training comes before that."""
     plan: Plan | None = None
     verifications: list[Verification] = field(default_factory=list)
     reached: list[StageReached] = field(default_factory=list)
@@ -65,7 +66,7 @@ def run_stages(job: Job, images: Images, aim: Aim | DepthAim | None) -> Done:
     The targets of a later one are looked at before a training that comes first, unless that is
     to settle what the network becomes.
     """
-    done = Done(job.dense, masks=job.masks)
+    done = Done(job.dense, job.dense, masks=job.masks)
     for number, step in enumerate(job.recipe.unfolded):
         if done.softly is None:
             aim = aim or next_aim(job, done.model, number, done.origin)
@@ -155,9 +156,18 @@ def _pruned(
     number: int,
 ) -> stages.Pruned:
     """Prune, or repeat what was settled in an earlier process."""
-    settled = _settled_plan(job, aim, number)
-    if settled is not None and settled.is_file():
-        plan = Plan.from_json(settled.read_text(encoding="utf-8"))
+    calibration = calibration_for(job, section, images)
+    settled = None
+    if aim.latency is not None and job.work is not None:
+        settled = Settled.of(
+            job.work / f"stage-{number}" / "plan.json",
+            model,
+            section,
+            seed=job.recipe.seed,
+            criterion=job.criterion,
+            calibration=calibration,
+        )
+    if settled is not None and (plan := settled.read()) is not None:
         original = Original(model, job.inputs, job.options)
         return stages.rebuild(original, plan, aim, progress=job.journal)
     pruned = stages.prune(
@@ -169,13 +179,12 @@ def _pruned(
         seed=job.recipe.seed,
         progress=job.journal,
         criterion=job.criterion,
-        calibration=calibration_for(job, section, images),
+        calibration=calibration,
         probe=probe_for(job, section, images),
         aim=aim,
     )
     if settled is not None:
-        settled.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(settled, pruned.plan.to_json())
+        settled.write(pruned.plan)
     return pruned
 
 
@@ -215,12 +224,6 @@ def _remove_blocks(
     _take(done, aim.size, pruned)
 
 
-def _settled_plan(job: Job, aim: Aim, number: int) -> Path | None:
-    """Where a plan is kept that a later process would not find again, as it was measured."""
-    measured = aim.latency is not None and job.work is not None
-    return job.work / f"stage-{number}" / "plan.json" if measured and job.work else None
-
-
 def _mask(job: Job, done: Done, section: UnstructuredSection) -> None:
     """Set weights to zero, or leave it to the training that follows."""
     done.plan = done.plan or plan_units(job.graph, {})
@@ -244,7 +247,7 @@ def _train(
     settling = done.softly.hook if done.softly is not None else None
     curve = stages.train(
         done.model,
-        clone_model(job.dense),
+        clone_model(done.dense),
         section,
         images.training,
         replace(
@@ -258,6 +261,8 @@ def _train(
     if masking is not None:
         done.masks, done.coming = masking.masks, None
         check_zeros(done.model, masking.masks)
+    if plan is None and done.softly is None:
+        done.dense = done.model
     if done.softly is not None:
         _leave(job, done, done.softly)
         done.softly = None

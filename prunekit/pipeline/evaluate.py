@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
 from torch import nn
 
 from prunekit.data.pairs import ClipPair, Clips, Folder, ImagePair, find_clips, find_pairs
@@ -17,12 +18,16 @@ from prunekit.errors import DataError, MeasureError
 from prunekit.measure.environment import environment
 from prunekit.measure.evaluate import evaluate as evaluate_pairs
 from prunekit.measure.feed import Feed, Padding, TargetFrames, choose_feed
+from prunekit.measure.infer import infer
 from prunekit.measure.mode import placement
 from prunekit.measure.protocol import Channels, Protocol, ProtocolName, choose_protocol
 from prunekit.measure.scores import ClipScore, ImageScore, Scores
 from prunekit.progress import Progress, Silent
 
 _FORMAT = "prunekit-scores/1"
+
+_SIDE = 64
+"""Of the image by which the scale of a network is found that does not tell it."""
 
 _CHANNELS = {"y": "Y of BT.601 (16 to 235), not rounded", "rgb": "RGB"}
 
@@ -55,7 +60,8 @@ def evaluate(
         lr: folder of LR images, called as HR or with the scale behind (`babyx2.png`); made from HR
             by MATLAB's bicubic unless given.
         names: take only these images, without their suffix, or these clips.
-        scale: magnification; what the network's attribute `scale` says unless given.
+        scale: magnification; what the network's attribute `scale` says, or else it does, unless
+            given.
         protocol: how images are compared, of `prunekit.measure.protocol` or by its name; `y` if
             not given: luma, and `scale` pixels cut off every side.
         channels: compare luma (`"y"`), or all of `"rgb"`, whatever the protocol says.
@@ -95,6 +101,12 @@ def evaluate_source(
     factor = _scale(model) if scale is None else scale
     if factor < 1:
         message = f"scale {factor} is no size; name one of 1 or more"
+        raise DataError(message)
+    if factor == 1 and source.lr is None:
+        message = (
+            "a network of scale 1 keeps the size of an image, so LR cannot be made from HR; name "
+            "the folder of what it takes with --lr"
+        )
         raise DataError(message)
     if feed is not None and not isinstance(source, Clips):
         message = "frames, target and padding are of clips; say that the folder holds clips"
@@ -148,8 +160,20 @@ def _finite(value: float) -> float | None:
 
 
 def _scale(model: nn.Module) -> int:
+    """What the network says, or else does."""
     scale = getattr(model, "scale", None)
     if isinstance(scale, int):
         return scale
-    message = f"a {type(model).__name__} does not tell its scale; name it with --scale"
+    device, dtype = placement(model)
+    why = ""
+    try:
+        height, width = infer(
+            model, torch.full((1, 3, _SIDE, _SIDE), 0.5, device=device, dtype=dtype)
+        ).shape[-2:]
+    except MeasureError as error:
+        why = f" ({error})"
+    else:
+        if height == width and height % _SIDE == 0:
+            return height // _SIDE
+    message = f"a {type(model).__name__} does not tell its scale{why}; name it with --scale"
     raise DataError(message)

@@ -9,16 +9,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
+import torch
+
 from prunekit.data.image import Image, to_8_bits
 from prunekit.data.pairs import ClipPair, ImagePair, Pairs, Skipped
 from prunekit.data.patches import Window
-from prunekit.errors import DataError, RecipeError
+from prunekit.errors import DataError, MeasureError, RecipeError
 from prunekit.measure.feed import Feed
+from prunekit.measure.infer import infer
+from prunekit.measure.mode import placement
 from prunekit.measure.sensitivity import Probe
 from prunekit.pipeline import stages
 from prunekit.pipeline.job import Job, feed_of, scale_of, takes_images
 from prunekit.recipe import (
     CalibrationSection,
+    DataSection,
     DepthSection,
     HeldOutSection,
     PruneSection,
@@ -63,10 +68,14 @@ def load_images(job: Job) -> Images:
             "to train or evaluate it on; leave these sections out"
         )
         raise RecipeError(message)
+    if scale == 1:
+        _check_lr_is_given(data)
     if measured:
         _check_measuring(job, train if "train" in measured else None)
     if held_out is not None:
         _check_evaluation(job, held_out)
+    if (train and not train.frames) or (held_out and held_out.feed is None):
+        _check_takes_images(job)
     told, cache = job.journal, data.cache
     images = Images(
         None
@@ -78,7 +87,12 @@ def load_images(job: Job) -> Images:
         None
         if held_out is None
         else stages.load_held_out(
-            held_out, scale, cache, modcrop=recipe.protocol.modcrop, progress=told
+            held_out,
+            scale,
+            cache,
+            modcrop=recipe.protocol.modcrop,
+            border=recipe.protocol.border_at(scale),
+            progress=told,
         ),
         held_out.feed if held_out else None,
     )
@@ -153,8 +167,38 @@ def _check_measuring(job: Job, train: TrainImagesSection | None) -> None:
         raise RecipeError(message)
 
 
+def _check_lr_is_given(data: DataSection) -> None:
+    """Refuse to make LR for a network that keeps the size, as one that takes noise away."""
+    for name in ("train", "evaluate"):
+        section = getattr(data, name)
+        if section is not None and section.lr_folder is None:
+            message = (
+                f"the network keeps the size of an image, so LR cannot be made from HR, and "
+                f"data.{name} names none; name the folder of what it takes as 'lr_folder'"
+            )
+            raise RecipeError(message)
+
+
 def _timeable(job: Job) -> bool:
     return takes_images(job) or feed_of(job) is not None
+
+
+def _check_takes_images(job: Job) -> None:
+    """Try a network that was traced with anything but one RGB image on one."""
+    if takes_images(job) or feed_of(job) is not None:
+        return
+    device, dtype = placement(job.dense)
+    height, width = job.graph.input_shapes[0][-2:]
+    try:
+        infer(job.dense, torch.full((1, 3, height, width), 0.5, device=device, dtype=dtype))
+    except MeasureError as error:
+        given = ", ".join(map(str, job.graph.input_shapes))
+        message = (
+            "images are given to a network as (N, 3, H, W), one tensor and no more; this one was "
+            f"traced with {given}, and {error}; or leave training and evaluating out, and take a "
+            "criterion that looks at weights alone"
+        )
+        raise RecipeError(message) from error
 
 
 def _check_evaluation(job: Job, held_out: HeldOutSection) -> None:

@@ -32,9 +32,9 @@ one: a loop over the pixels of such an image takes hours."""
 def judge(job: Job, done: Done, images: Images) -> Findings:
     """Count, time and evaluate whatever the recipe asks for and the network allows."""
     assert done.plan is not None  # a recipe prunes at least once
-    ends = {DENSE: job.dense, SLIM: done.model}
+    ends = {DENSE: done.dense, SLIM: done.model}
     between = {SLIM_BEFORE: done.before_training} if done.before_training is not None else {}
-    networks = {DENSE: job.dense, **between, SLIM: done.model}
+    networks = {DENSE: done.dense, **between, SLIM: done.model}
     found = Findings(
         job.graph,
         done.plan,

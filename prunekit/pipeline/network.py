@@ -41,6 +41,10 @@ def open_network(source: NetworkSource) -> nn.Module:
     """
     if source.section is not None:
         _check_trained(source.section)
+        weights = source.section.weights
+        if weights is not None and is_slim(weights):
+            dense = build_network(source.section.model_copy(update={"weights": None}))
+            return load(weights, model=dense)
         return build_network(source.section)
     assert source.file is not None
     if is_slim(source.file):

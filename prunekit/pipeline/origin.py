@@ -64,7 +64,11 @@ def build_origin(file: Path, content: SlimFile) -> nn.Module:
     library = isinstance(factory, str) and factory.startswith(_LIBRARIES)
     if not isinstance(arguments, dict) or not (known or library):
         source = factory or "a network of your own"
-        message = f"{file}: was made from {source}; build it and pass it as `model`"
+        named = factory if isinstance(factory, str) else "package.module:Class"
+        message = (
+            f"{file}: was made from {source}; build it and pass it as `model`, or on the command "
+            f"line name it with this file as its weights: {named} --weights {file}"
+        )
         raise FileFormatError(message)
     _check_numbers(file, content, arguments)
     held = sum(tensor.numel() * tensor.element_size() for tensor in content.tensors.values())

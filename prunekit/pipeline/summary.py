@@ -137,7 +137,8 @@ def _convention(recipe: Recipe, found: Findings) -> tuple[str, ...]:
             given = f"one clip of {latency.frames} LR frames of {size}"
         sentences.append(
             f"Latency: median of {latency.repeats} forward passes of {given} "
-            f"in float32 on {latency.device} with {latency.threads} threads, networks in turns."
+            f"in {latency.dtype} on {latency.device} with {latency.threads} threads, networks in "
+            "turns."
         )
     return tuple(sentences)
 

@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from prunekit.errors import PrunekitError
 from prunekit.files import write_atomic
+from prunekit.train.state import FREE
 
 _RECIPE = "recipe.yaml"
 _CHECKPOINTS = "*/step-*"
@@ -64,12 +67,29 @@ def _check(work: Path, folder: Path, recipe: str, *, resume: bool) -> None:
         )
         raise PrunekitError(message)
     file = work / _RECIPE
-    if not file.is_file() or file.read_text(encoding="utf-8") != recipe:
+    if not file.is_file() or _lasting(file.read_text(encoding="utf-8")) != _lasting(recipe):
         message = (
             f"the unfinished run '{folder.name}' has another recipe than this, so it cannot go "
             f"on with it; see {file}, or pass --overwrite instead of --resume to begin anew"
         )
         raise PrunekitError(message)
+    write_atomic(file, recipe)
+
+
+def _lasting(recipe: str) -> object:
+    """What a run that goes on has to have in common with the one that began.
+
+    How it is judged and reported comes last, and may be mended; so may what a training lets be
+    another.
+    """
+    content = yaml.safe_load(recipe)
+    if not isinstance(content, dict):
+        return None
+    stages = [stage.get("train") for stage in content.get("stages") or []]
+    for section in (content.get("train"), *stages):
+        for name in FREE if isinstance(section, dict) else ():
+            section.pop(name, None)
+    return {name: value for name, value in content.items() if name not in ("evaluate", "report")}
 
 
 def keep_logs(work: Path, folder: Path) -> None:

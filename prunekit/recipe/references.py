@@ -20,7 +20,7 @@ from prunekit.recipe.nodes import Place, shown
 from prunekit.recipe.sections.images import ImagesSection, ModelSection
 from prunekit.recipe.sections.whole import Recipe
 
-WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
 
 _REST = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 

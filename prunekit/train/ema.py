@@ -14,19 +14,23 @@ from torch import Tensor, nn
 class MovingAverage:
     """`average <- decay * average + (1 - decay) * weights`, after every step.
 
-    Parameters that are trained are averaged; everything else of the state is taken as it is.
+    Parameters that are trained are averaged, in float32 at least, since a step is lost in half
+    precision; everything else of the state is taken as it is.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._decay = decay
         self._weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self._average = {n: p.detach().clone() for n, p in self._weights.items()}
+        self._average = {n: _precise(p) for n, p in self._weights.items()}
 
     @torch.no_grad()
     def update(self) -> None:
         """Take the weights of one more step in."""
         averages = list(self._average.values())
-        weights = [p.detach() for p in self._weights.values()]
+        weights = [
+            p.detach().to(average.dtype)
+            for average, p in zip(averages, self._weights.values(), strict=True)
+        ]
         torch._foreach_lerp_(averages, weights, 1 - self._decay)
 
     @contextmanager
@@ -57,3 +61,9 @@ class MovingAverage:
     def _write(self, weights: Mapping[str, Tensor]) -> None:
         for name, parameter in self._weights.items():
             parameter.copy_(weights[name])
+
+
+def _precise(parameter: Tensor) -> Tensor:
+    """A copy in float32, or in its own type if that is wider."""
+    dtype = torch.promote_types(parameter.dtype, torch.float32)
+    return parameter.detach().to(dtype, copy=True)

@@ -21,7 +21,9 @@ from prunekit.train.options import Precision, TrainOptions
 
 T = TypeVar("T")
 
-_MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "no", "fp16": "fp16"}
+"""What accelerate sees to: the scale of losses in fp16. It casts for the device that it would take
+itself, which need not be the network's."""
 
 _BACKENDS = ("gloo", "nccl", "connection closed by peer", "connection reset by peer")
 """Words by which they tell that another process is gone."""
@@ -44,6 +46,7 @@ class Processes:
         Raises `TrainError` if the batch cannot be shared out to them, or one of them is lost.
         """
         timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=options.timeout))
+        callers = dict(AcceleratorState._shared_state)  # noqa: SLF001 (its own accelerator's)
         AcceleratorState._reset_state()  # noqa: SLF001 (the precision of an earlier training)
         accelerator = Accelerator(
             device_placement=False,
@@ -69,6 +72,7 @@ class Processes:
         finally:
             accelerator.free_memory()
             AcceleratorState._reset_state()  # noqa: SLF001
+            AcceleratorState._shared_state.update(callers)  # noqa: SLF001
 
     @property
     def count(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["Identity", "content_of", "restore", "snapshot"]
+__all__ = ["FREE", "Identity", "bytes_of", "content_of", "restore", "snapshot"]
 
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,8 +26,11 @@ from prunekit.train.options import TrainOptions
 from prunekit.train.randomness import generators, load_generators
 from prunekit.train.trainer import Trainer
 
-_FREE = ("checkpoint_every", "keep_last", "timeout", "workers", "losses")
-"""Settings that may be others when a training goes on, and one that follows from another."""
+FREE = ("checkpoint_every", "keep_last", "timeout", "workers")
+"""Settings that may be others when a training goes on."""
+
+_FOLLOWS = "losses"
+"""From `loss`."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class Identity:
         settings = {
             field.name: _plain(getattr(options, field.name))
             for field in fields(options)
-            if field.name not in _FREE
+            if field.name not in (*FREE, _FOLLOWS)
         }
         weights = 0
         for network in networks:
@@ -171,7 +174,12 @@ def restore(
 def content_of(model: nn.Module) -> Iterator[NDArray[np.uint8]]:
     """Bytes of every parameter and buffer."""
     for tensor in _state_of(model).values():
-        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        yield bytes_of(tensor)
+
+
+def bytes_of(tensor: Tensor) -> NDArray[np.uint8]:
+    """All of a tensor as bytes."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
 
 
 def _state_of(model: nn.Module) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ __all__ = ["Part", "Trainer", "ready"]
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from prunekit.errors import TrainError
 from prunekit.graph import clone_model
 from prunekit.measure.mode import in_mode, placement
-from prunekit.train.distill import Distillation
+from prunekit.train.distill import Distillation, computing_in
 from prunekit.train.ema import MovingAverage
 from prunekit.train.hooks import TrainHook
 from prunekit.train.losses import total_loss
@@ -26,8 +26,8 @@ from prunekit.train.options import TrainOptions
 from prunekit.train.processes import Processes, is_of_others
 from prunekit.train.randomness import own_generators
 
-_MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
-"""What accelerate writes on a network."""
+_MARKS = ("forward", "_original_forward", "_is_accelerate_prepared", "_is_torch_compile")
+"""What accelerate and torch write on a network."""
 
 
 class Part(NamedTuple):
@@ -128,7 +128,8 @@ class Trainer:
     def _super_resolve(self, lr: Tensor) -> Tensor:
         """Refuse whatever the network does instead of returning an image."""
         try:
-            sr = self.model(lr)
+            with self._cast():
+                sr = self.model(lr)
         except TrainError:
             raise
         except Exception as error:  # the network's own code can fail in any way
@@ -145,7 +146,13 @@ class Trainer:
                 "needed; wrap it in a module that returns the image"
             )
             raise TrainError(message)
-        return sr
+        lowered = self.options.precision == "bf16" and sr.dtype == torch.bfloat16
+        return sr.float() if lowered else sr
+
+    def _cast(self) -> AbstractContextManager[object]:
+        """Within it bf16 is computed in, if it was asked for; fp16 is seen to by accelerate."""
+        lower = self.options.precision == "bf16"
+        return computing_in("bf16", self.device) if lower else nullcontext()
 
     @property
     def _way_out(self) -> str:
@@ -179,6 +186,7 @@ def ready(
         message = "a teacher is given if and only if options.distill is"
         raise ValueError(message)
     parameters = _trainable(model)
+    _check_type(parameters, options)
     with ExitStack() as cleanup:
         processes = cleanup.enter_context(Processes.begun(options))
         device = processes.accelerator.device if processes.count > 1 else device
@@ -246,6 +254,15 @@ def _has_unused(model: nn.Module, options: TrainOptions) -> bool:
 def _check_precision(options: TrainOptions, device: torch.device) -> None:
     if options.precision == "fp16" and device.type == "cpu":
         message = "precision fp16 cannot be had on a CPU; take bf16 or fp32, or another device"
+        raise TrainError(message)
+
+
+def _check_type(parameters: Sequence[nn.Parameter], options: TrainOptions) -> None:
+    if options.optimizer != "sgd" and any(p.dtype == torch.float16 for p in parameters):
+        message = (
+            f"the network's weights are float16, in which {options.optimizer} divides by zero; "
+            "train it in float32 (model.float()), with precision fp16 or bf16 if it should be fast"
+        )
         raise TrainError(message)
 
 

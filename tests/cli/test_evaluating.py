@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -28,6 +29,17 @@ class Repeat(torch.nn.Module):
     def forward(self, x):
         print("from the network")
         return x.repeat_interleave(self.scale, 2).repeat_interleave(self.scale, 3)
+
+
+class Own(torch.nn.Module):
+    # Does not tell its scale.
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv2d(3, 16, 3, padding=1)
+        self.last = torch.nn.Conv2d(16, 12, 3, padding=1)
+
+    def forward(self, x):
+        return torch.nn.functional.pixel_shuffle(self.last(self.first(x)), 2)
 
 
 class Video(Repeat):
@@ -167,7 +179,11 @@ def test_built_in_networks_with_weights_and_without(here, capsys):
         (["enlargers:Repeat", "--data", "hr", "--json", "no/x"], "there is no folder 'no'"),
         (["enlargers:Repeat", "--data", "hr", "--device", "tpux"], "no kind of device"),
         (["enlargers:Repeat", "--data", "hr", "--device", "cuda:99"], "there is none"),
-        (["torch.nn:Identity", "--data", "hr"], "does not tell its scale"),
+        (["torch.nn:Identity", "--data", "hr"], "keeps the size of an image, so LR cannot be made"),
+        (
+            ["torch.nn:PixelShuffle", "--arguments", "upscale_factor=2", "--data", "hr"],
+            "does not tell its scale (the network fails on an image of 64x64 pixels",
+        ),
         (["edsr_x2_compact", "--data", "hr", "--scale", "0"], "--scale"),
         (["edsr_x2_compact", "--data", "hr", "--protocol", "red4"], "did you mean 'reds4'"),
         (
@@ -340,3 +356,22 @@ def test_figures_of_published_weights_on_set5(shared_data, tmp_path, name, figur
     content = json.loads(file.read_text())
     assert content["psnr"] == pytest.approx(figures[0], abs=0.01)
     assert content["ssim"] == pytest.approx(figures[1], abs=1e-4)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_slim_network_of_ones_own_is_evaluated_by_its_class_and_file(capsys):
+    from enlargers import Own  # noqa: PLC0415
+
+    torch.manual_seed(0)
+    half = {"prune": {"method": "filter", "target": {"channel_ratio": 0.5}}}
+    result = prunekit.prune(Own(), half, torch.rand(1, 3, 12, 12))
+    result.save("slim")
+    expected = prunekit.evaluate(result.model, "hr", scale=2).psnr
+    file = "slim/slim.safetensors"
+    command = ["evaluate", "enlargers:Own", "--weights", file, "--data", "hr", "--json", "x.json"]
+    assert main(command) == 0
+    content = json.loads(Path("x.json").read_text())
+    assert content["psnr"] == expected
+    assert content["scale"] == 2
+    assert main(["evaluate", "slim", "--data", "hr"]) == 2
+    assert "--weights slim" in capsys.readouterr().err.replace("\n", "")

@@ -18,7 +18,7 @@ class Noted(nn.Module):
         self.weight = nn.Parameter(torch.ones(1, dtype=dtype))
 
     def forward(self, x):
-        state = (self.training, torch.is_inference_mode_enabled())
+        state = (self.training, not torch.is_grad_enabled())
         self.log.append((self.name, tuple(x.shape), x.dtype, *state))
         return x * self.weight
 
@@ -78,3 +78,8 @@ def test_a_gpu_is_timed_by_its_own_clock():
     figures = measure({"a": Noted("a", []).cuda()})["a"]
     assert figures.device == torch.cuda.get_device_name()
     assert 0 < figures.min_ms <= figures.median_ms
+
+
+def test_the_type_is_told():
+    times = measure({"a": Noted("a", [], torch.float64)})
+    assert times["a"].dtype == "float64"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from prunekit.errors import MeasureError
 from prunekit.measure.infer import infer
@@ -216,3 +217,31 @@ class Odd(nn.Module):
 def test_an_output_of_no_whole_scale_is_refused():
     with pytest.raises(MeasureError, match="turns 8x8 pixels into 8x7, which is no whole number"):
         infer_tiled(Odd(), torch.rand(1, 3, 8, 8), tiles(8, 8, size=0, overlap=0))
+
+
+class ShiftedWindows(nn.Module):
+    """Every pixel is that of its window's mean and itself, in windows that are shifted by half."""
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    def forward(self, x):
+        height, width = x.shape[2:]
+        side, half = self.side, self.side // 2
+        x = functional.pad(x, (half, half + -width % side, half, half + -height % side), "reflect")
+        mean = functional.avg_pool2d(x, side)
+        mixed = x + mean.repeat_interleave(side, 2).repeat_interleave(side, 3)
+        return mixed[:, :, half : half + height, half : half + width]
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_the_reach_of_windows_is_that_of_all_their_pixels(side):
+    """One pixel in the middle of a shifted window sees half as far as one at its end."""
+    net = ShiftedWindows(side)
+    reach = find_reach(net)
+    assert reach is not None
+    assert reach >= side - 1
+    image = torch.rand(1, 3, 96, 112)
+    tiled = infer_tiled(net, image, tiles(96, 112, size=32, overlap=reach))
+    assert torch.allclose(tiled, infer(net, image), atol=1e-6)

@@ -151,3 +151,17 @@ def test_the_report_tells_what_was_asked_for_and_reached(net):
     assert "params 60k asked for, " in told
     assert "macs 3M asked for, " in told
     assert told.endswith(", at 24x24 output pixels.")
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_plan_that_was_settled_is_for_its_purpose_alone(net, tmp_path):
+    def widths(ratio, **options):
+        asked = {"prune": {"method": "filter", "target": {"latency_ratio": ratio}, "round_to": 4}}
+        return prunekit.prune(net, asked, IMAGE, work_folder=tmp_path, **options).plan.widths
+
+    little, much = widths(0.2), widths(0.6)
+    assert sum(much.values()) < sum(little.values())
+    (file,) = tmp_path.rglob("plan.json")
+    kept = file.read_bytes()
+    assert widths(0.6) == much
+    assert file.read_bytes() == kept

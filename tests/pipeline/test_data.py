@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import prunekit
 from prunekit.data.resize import downscale, upscale
-from prunekit.errors import DataError
+from prunekit.errors import DataError, RecipeError
 from prunekit.measure.quality import psnr_rgb
 from prunekit.nets import EDSR
 from prunekit.pipeline import run
@@ -233,7 +233,7 @@ def test_a_teacher_runs_once_for_all_stages_and_runs(roots):
     plain = recipe(roots).model_dump(mode="json", exclude_none=True)
     train = {"train": {**TRAIN, "distill": {"weight": 100.0, "cache_teacher": True}}}
     plain = {key: value for key, value in plain.items() if key not in ("prune", "train")}
-    staged = {**plain, "stages": [train, {"prune": PRUNE}, train]}
+    staged = {**plain, "stages": [{"prune": PRUNE}, train, {"prune": PRUNE}, train]}
     one = run(load_recipe(staged), progress=Told())
     files = sorted((roots / "cache" / "outputs").rglob("*.output"))
     assert len(files) == 2
@@ -245,3 +245,62 @@ def test_a_teacher_runs_once_for_all_stages_and_runs(roots):
     text = (one.folder / "recipe.yaml").read_text()
     assert text.count("cache_teacher: true") == 2
     assert load_recipe(one.folder / "recipe.yaml") == load_recipe(staged)
+
+
+def test_what_is_trained_first_is_the_dense_network(roots):
+    """It teaches, and it is what the report compares with."""
+    torch.manual_seed(0)
+    net = EDSR(channels=8, blocks=1)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    plain = recipe(roots).model_dump(mode="json", exclude_none=True)
+    plain = {key: value for key, value in plain.items() if key in ("data", "evaluate")}
+    first = {"train": {**TRAIN, "steps": 20, "learning_rate": 1e-2}}
+    taught = {"train": {**TRAIN, "learning_rate": 1e-9, "distill": {"weight": 1.0}}}
+    alone = prunekit.prune(
+        net, {**plain, "stages": [first, {"prune": PRUNE}]}, torch.rand(1, 3, 12, 12)
+    )
+    staged = {**plain, "stages": [first, {"prune": PRUNE}, taught]}
+    result = prunekit.prune(net, staged, torch.rand(1, 3, 12, 12))
+    dense = [entry.quality.psnr for entry in (alone.report.entries[0], result.report.entries[0])]
+    assert dense[0] == dense[1]
+    untrained = prunekit.evaluate(net, roots / "gt", lr=roots / "lq", names=["2", "3"]).psnr
+    assert dense[0] != pytest.approx(untrained, abs=1e-6)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_held_out_images_too_small_to_compare_are_told_before_any_training(roots):
+    write(roots / "gt" / "9.png", 9, size=(12, 12))
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(roots / "lq" / "9.png")
+    net, image = EDSR(channels=8, blocks=1), torch.rand(1, 3, 12, 12)
+    section = {"folder": str(roots / "gt"), "lr_folder": str(roots / "lq"), "cache": False}
+    asked = {"prune": PRUNE, "data": {"evaluate": section}, "evaluate": {}}
+    with pytest.raises(DataError, match=r"1 of 5 held-out images .* SSIM needs 15 .*'9' is 12x12"):
+        prunekit.prune(net, asked, image)
+    section["skip_unreadable"] = True
+    result = prunekit.prune(net, asked, image)
+    assert any("held-out images: '9'" in note for note in result.report.notes)
+
+
+@pytest.mark.parametrize("section", ["train", "evaluate"])
+def test_networks_that_keep_the_size_need_lr(roots, section):
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 3, padding=1))
+    data = {section: {"folder": str(roots / "gt"), "cache": False}}
+    does = {"train": TRAIN} if section == "train" else {"evaluate": {}}
+    with pytest.raises(RecipeError, match=f"keeps the size .* data.{section} names none"):
+        prunekit.prune(net, {"prune": PRUNE, "data": data, **does}, torch.rand(1, 3, 12, 12))
+
+
+def test_a_network_of_other_inputs_is_refused_before_anything_is_trained(roots):
+    class Grey(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = (nn.Conv2d(*c, 3, padding=1) for c in ((1, 8), (8, 4)))
+
+        def forward(self, x):
+            return nn.functional.pixel_shuffle(self.last(self.first(x)), 2)
+
+    data = {"train": {"folder": str(roots / "gt"), "cache": False}}
+    with pytest.raises(RecipeError, match=r"given to a network as \(N, 3, H, W\).*\(1, 1, 12, 12"):
+        prunekit.prune(
+            Grey(), {"prune": PRUNE, "data": data, "train": TRAIN}, torch.rand(1, 1, 12, 12)
+        )

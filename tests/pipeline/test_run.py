@@ -186,6 +186,11 @@ def test_a_disk_that_is_full_keeps_the_checkpoints(images, tmp_path, finished, m
     assert steps == [1, 2]
     assert [path.name for path in tmp_path.iterdir()] == [".tiny.work"]
     torch.manual_seed(0)
+    other = recipe(images, tmp_path, train={**train, "steps": 3})
+    with pytest.raises(PrunekitError, match="has another recipe than this"):
+        run(other, progress=Silent(), resume=True)
+    mended = {**train, "checkpoint_every": 2, "keep_last": 3}  # what a run may go on with
+    made = recipe(images, tmp_path, train=mended, report={"formats": ["json"]})
     result = run(made, progress=Silent(), resume=True)
     slim = (folder / "slim.safetensors" for folder in (result.folder, finished.folder))
     assert len({file.read_bytes() for file in slim}) == 1

@@ -291,7 +291,11 @@ def test_weight_norm_keeps_its_directions():
     [
         ({"iterative": ROUNDS, "soft": SOFT}, 4, "exclude each other"),
         ({"iterative": {"rounds": 1, "steps": 2}}, 4, "rounds"),
-        ({"soft": {"until": 5, "every": 1}}, 4, "until step 5, but the training that follows has 4"),
+        (
+            {"soft": {"until": 5, "every": 1}},
+            4,
+            "until step 5, but the training that follows has 4",
+        ),
         ({"soft": {"begin": 3, "until": 3}}, 4, "must be less than"),
         ({"soft": SOFT, "allocation": "sensitivity"}, 4, "take 'iterative'"),
         ({"iterative": ROUNDS}, 0, "no 'train' comes next"),

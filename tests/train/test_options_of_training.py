@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator, DistributedType, PartialState
+from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn import functional
 
@@ -13,7 +14,9 @@ from prunekit.data.pairs import ClipPair
 from prunekit.data.patches import Window
 from prunekit.data.resize import downscale
 from prunekit.errors import TrainError
+from prunekit.measure.infer import infer
 from prunekit.progress import Silent
+from prunekit.train.ema import MovingAverage
 from prunekit.train.loop import finetune
 from prunekit.train.losses import total_loss
 from prunekit.train.options import Distill, TrainOptions
@@ -250,3 +253,86 @@ def test_the_cosine_ends_where_it_is_told_to():
 def test_what_cannot_be_trained_with_is_named(options, named):
     with pytest.raises(TrainError, match=f"^{named} of training is"):
         TrainOptions(**{"steps": 10, "batch_size": 4, **options})
+
+
+@pytest.mark.parametrize(("steps", "warmup", "place"), [(100000, 500, 8000), (49, 0, 1)])
+def test_a_milestone_comes_at_its_step(steps, warmup, place):
+    options = TrainOptions(
+        steps=steps, schedule="multistep", milestones=(place,), gamma=0.5, warmup=warmup
+    )
+    rates = [learning_rate_at(step, options) for step in (place - 1, place)]
+    assert rates == [options.learning_rate, options.learning_rate / 2]
+
+
+def test_a_warm_up_ends_in_time():
+    options = TrainOptions(steps=1000, warmup=500, learning_rate=1.0, min_learning_rate=0.0)
+    assert learning_rate_at(249, options) == 0.5
+    assert learning_rate_at(499, options, spent=0.99) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_moving_average_of_half_precision_moves(dtype):
+    layer = nn.Linear(1, 1, bias=False).to(dtype)
+    nn.init.constant_(layer.weight, 1.0)
+    average = MovingAverage(layer, 0.999)
+    nn.init.constant_(layer.weight, 2.0)
+    for _ in range(5000):
+        average.update()
+    average.finish()
+    assert layer.weight.dtype == dtype
+    assert float(layer.weight.detach()) == pytest.approx(2.0, abs=0.02)
+
+
+def test_half_weights_and_adam_are_refused():
+    with pytest.raises(TrainError, match="float16, in which adam divides by zero; train it in"):
+        train(make_model().half(), steps=2)
+    train(make_model().half(), steps=2, optimizer="sgd", learning_rate=1e-4)
+
+
+def test_bf16_is_computed_where_the_network_is(monkeypatch):
+    """Accelerate takes an accelerator for granted that the network is not on."""
+    expected = make_model()
+    train(expected, steps=2, precision="bf16")
+    monkeypatch.setattr(PartialState, "default_device", property(lambda _: torch.device("meta")))
+    PartialState._reset_state()
+    try:
+        found = make_model()
+        train(found, steps=2, precision="bf16")
+    finally:
+        PartialState._reset_state()
+    assert_equal_weights(weights(found), weights(expected))
+
+
+def test_the_accelerator_of_the_caller_works_on():
+    try:
+        mine = Accelerator(mixed_precision="bf16", cpu=True)
+        train(make_model(), steps=1)
+        assert mine.mixed_precision == "bf16"
+        assert mine.num_processes == 1
+        mine.prepare(nn.Linear(2, 2))
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+
+
+class Merging(nn.Module):
+    """Makes a weight of others in evaluation mode and keeps it, as SPAN does."""
+
+    scale = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.Conv2d(3, 12, 3, padding=1)
+        self.merged = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x):
+        if not self.training:
+            self.merged.weight.data = self.parts.weight.data * 1
+            return functional.pixel_shuffle(self.merged(x), 2)
+        return functional.pixel_shuffle(self.parts(x) + self.merged(x) * 0, 2)
+
+
+def test_a_network_that_writes_weights_in_evaluation_can_be_trained_afterwards():
+    net = Merging()
+    infer(net, torch.rand(1, 3, 8, 8))
+    assert not any(p.is_inference() for p in net.parameters())
+    net.train()(torch.rand(1, 3, 8, 8)).sum().backward()

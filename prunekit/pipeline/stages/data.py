@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = ["EitherPairs", "calibrate", "load_held_out", "load_training", "open_cache", "pictures"]
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from prunekit.data.cache import GIB, Cache
+from prunekit.data.image import size_of
 from prunekit.data.pairs import (
     ClipPair,
     Clips,
@@ -19,7 +20,9 @@ from prunekit.data.pairs import (
     load_pairs,
 )
 from prunekit.data.patches import Patches, Window, without_small
+from prunekit.errors import DataError
 from prunekit.measure.evaluate import frame_name
+from prunekit.measure.quality import least_side
 from prunekit.progress import Progress
 from prunekit.recipe import (
     CacheSection,
@@ -70,13 +73,17 @@ def load_held_out(
     cache: CacheSection,
     *,
     modcrop: int | None,
+    border: int,
     progress: Progress,
 ) -> EitherPairs:
     """Read what to evaluate on: whole clips if the network is fed with them, else images.
 
-    Those of 16 bits are rounded to 8; `modcrop` is that of the protocol.
+    Those of 16 bits are rounded to 8; `modcrop` and `border` are those of the protocol. What is too
+    small to be compared is left out with what is unreadable, if the section says so.
+
+    Raises `DataError` if it does not, or nothing is left.
     """
-    return _load(
+    pairs = _load(
         section,
         scale,
         cache,
@@ -85,6 +92,25 @@ def load_held_out(
         purpose="held-out",
         progress=progress,
     )
+    least = least_side(border)
+    small = dict(_smaller(pairs, least))
+    why = f"SSIM needs {least} pixels a side, border included"
+    if small and (not section.skip_unreadable or len(small) == len(pairs)):
+        message = (
+            f"{len(small)} of {len(pairs)} held-out images cannot be compared, since {why} "
+            f"({next(iter(small.values()))}); leave them out, or set skip_unreadable"
+        )
+        raise DataError(message)
+    return pairs.without(small, why=why, progress=progress)
+
+
+def _smaller(pairs: EitherPairs, least: int) -> Iterator[tuple[int, str]]:
+    """Places of pairs whose HR has a side of fewer pixels, and how large each is."""
+    for place in range(len(pairs)):
+        pair = pairs[place]
+        frame = pair.hr if isinstance(pair, ImagePair) else pair.hr[0]
+        if min(frame.shape[:2]) < least:
+            yield place, f"'{pair.name}' is {size_of(frame)} pixels"
 
 
 def _load(
